@@ -1,0 +1,112 @@
+"""Where the content folders are, and how a file in them is read: data only, nothing is ever executed."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+_PACKAGE = Path(__file__).resolve().parent
+FOLDERS = ("envs", "rewards", "scenarios", "safety_eval", "sim2real", "configs")
+
+
+class UserError(Exception):
+    """A mistake the user can mend; the command line prints it without a traceback and exits with code 3."""
+
+
+def root() -> Path:
+    """The folder that holds the content folders: inside the wheel, else the checkout."""
+    packaged = _PACKAGE / "content"
+    return packaged if packaged.is_dir() else _PACKAGE.parent
+
+
+def folder(name: str) -> Path:
+    """The content folder `name`."""
+    return root() / name
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """' Did you mean ...? Known: ...' for a name that is not among the known ones."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{hint} Known: {', '.join(names)}."
+
+
+def lookup(table: Mapping[str, T], name: str, *, kind: str, where: str) -> T:
+    """table[name]; a miss says what was asked for, where, what is close and what exists."""
+    if name in table:
+        return table[name]
+    raise UserError(f"{where}: no {kind} named {name!r}.{suggestion(name, table)}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; anything else, or a syntax error, says which file and where."""
+    try:
+        value = yaml.load(path.read_text(), Loader=_Loader)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: a mapping was expected, found {type(value).__name__}.")
+    return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; anything else says which file and why."""
+    try:
+        value = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: an object was expected, found {type(value).__name__}.")
+    return value
+
+
+def files(kind: str) -> dict[str, Path]:
+    """The YAML files of a content folder by stem."""
+    return {path.stem: path for path in sorted(folder(kind).glob("*.yaml"))}
+
+
+def find(kind: str, name: str) -> Path:
+    """A content file by name, or a user's own file by path."""
+    own = Path(name)
+    if own.suffix == ".yaml" and own.is_file():
+        return own
+    return lookup(files(kind), name, kind=f"{kind} file", where=str(folder(kind)))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a repeated key is an error and 1e-3 is a number."""
+
+
+def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    doubled = {str(key) for key in keys if keys.count(key) > 1}
+    if doubled:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"key {doubled.pop()!r} is given twice", node.start_mark
+        )
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+def _number_pattern() -> Any:  # noqa: ANN401
+    import re
+
+    return re.compile(
+        r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+        |[-+]?(?:[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)
+        |\.[0-9_]+(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+        re.X,
+    )
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _number_pattern(), list("-+0123456789."))

@@ -1,0 +1,1 @@
+"""Physics only: nothing here knows what a reward is."""

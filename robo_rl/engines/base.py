@@ -1,0 +1,110 @@
+"""What every physics engine shares: the state, the plant, the readout, and the contract between them."""
+
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+Array = jax.Array
+
+
+class Plant(NamedTuple):
+    """The physical parameters that may differ from nominal, for one robot.
+
+    Always applied to the nominal model, never accumulated; derived constants are recomputed.
+    """
+
+    mass_scale: Array  # [nbody] multiplies mass and inertia
+    mass_offset_kg: Array  # [nbody] point mass at the body's centre of mass
+    com_offset_m: Array  # [nbody, 3] body frame
+    friction_scale: Array  # [] multiplies the sliding friction of every geom
+    damping_scale: Array  # [nv]
+    armature_scale: Array  # [nv]
+    friction_loss: Array  # [nv] added dry friction, N m (hinge) or N (slide)
+    gain_scale: Array  # [nu] multiplies actuator gain and bias: torque constant, or kp and kd
+    force_limit_scale: Array  # [nu] share of the nominal maximal force that is available
+    gravity_offset_mps2: Array  # [3] world frame, added to the model's gravity
+
+
+def plant_shapes(model: mujoco.MjModel) -> dict[str, tuple[int, ...]]:
+    """The shape of every plant field for a model."""
+    bodies, dofs, actuators = (model.nbody,), (model.nv,), (model.nu,)
+    return {
+        "mass_scale": bodies,
+        "mass_offset_kg": bodies,
+        "com_offset_m": (model.nbody, 3),
+        "friction_scale": (),
+        "damping_scale": dofs,
+        "armature_scale": dofs,
+        "friction_loss": dofs,
+        "gain_scale": actuators,
+        "force_limit_scale": actuators,
+        "gravity_offset_mps2": (3,),
+    }
+
+
+def nominal_plant(model: mujoco.MjModel) -> Plant:
+    """The plant that changes nothing: scales are 1, offsets 0. NumPy, so that it is a constant under jit."""
+    shapes = plant_shapes(model)
+    return Plant(**{n: np.full(s, float(n.endswith("_scale")), np.float32) for n, s in shapes.items()})  # type: ignore[arg-type]
+
+
+class Readout(NamedTuple):
+    """What one control step of physics lets the MDP see, for one robot, in float32.
+
+    Positions and velocities are those after the step. Derived fields (forces, sensors, body
+    frames) are, as everywhere in MuJoCo, those at the start of the last physics substep.
+    """
+
+    samples: Array  # [substeps, channels] qpos, qvel, constraint force, sensors after each substep
+    qpos_rate: Array  # [nq] (qpos after - qpos before) / control period, differenced in float64
+    base_position_w_m: Array  # [3]
+    base_rotation: Array  # [3, 3] base frame to world
+    base_velocity_w_mps: Array  # [3] displacement of the base frame / control period
+    sensors_peak: Array  # [sensors] largest magnitude over the substeps
+    actuator_force: Array  # [nu] last substep, N or N m before the gear
+    power_w: Array  # [nu] mean over the substeps of force * velocity
+    positive_power_w: Array  # [nu] mean over the substeps of max(force * velocity, 0)
+
+
+class Engine(Protocol):
+    """Physics for one robot, written to be vmapped; the only caller of a simulator."""
+
+    model: mujoco.MjModel
+    substeps: int
+
+    def reset(self, qpos: Array, qvel: Array, plant: Plant, active: Array) -> tuple[Array, Readout]:
+        """The opaque state and readout at rest in a given pose; inactive robots cost nothing."""
+        ...
+
+    def step(
+        self, bits: Array, ctrl: Array, wrench: Array, plant: Plant, active: Array
+    ) -> tuple[Array, Readout]:
+        """One control step. ctrl [substeps, nu]; wrench [nbody, 6] force N and torque N m, world."""
+        ...
+
+    def place(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, Readout]:
+        """reset() of the nominal plant from float64 NumPy, exact to the last bit."""
+        ...
+
+
+Frames = tuple[tuple[str, int], ...]  # ("body" or "site", index): frames whose position is a sensor
+
+
+def sensor_width(model: mujoco.MjModel, frames: Frames) -> int:
+    """Numbers in `sensors`: the model's own, then three per frame."""
+    return int(model.nsensordata) + 3 * len(frames)
+
+
+def channels(model: mujoco.MjModel, frames: Frames) -> int:
+    """Width of one sample: qpos, qvel, constraint force, sensors."""
+    return int(model.nq + 2 * model.nv) + sensor_width(model, frames)
+
+
+def split_sample(model: mujoco.MjModel, sample: Array) -> tuple[Array, Array, Array, Array]:
+    """qpos, qvel, constraint force, sensors of a sample [..., channels]."""
+    cuts = np.cumsum([model.nq, model.nv, model.nv])
+    qpos, qvel, force, sensors = jnp.split(sample, cuts, axis=-1)
+    return qpos, qvel, force, sensors

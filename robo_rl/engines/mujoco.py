@@ -1,0 +1,326 @@
+"""C MuJoCo behind jax.pure_callback: exact float64 state in, exact float64 state out.
+
+The state crosses JAX as an opaque payload (float64 viewed as uint32), so float32 JAX loses nothing
+and a trajectory equals a plain MuJoCo loop bit for bit.
+"""
+
+import math
+import os
+import threading
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import batch
+
+from robo_rl.engines.base import (
+    Array,
+    Frames,
+    Plant,
+    Readout,
+    channels,
+    nominal_plant,
+    plant_shapes,
+    sensor_width,
+)
+
+RECORDED = ("qpos", "qvel", "qfrc_constraint", "sensordata", "actuator_force", "actuator_velocity")
+SMALL_BATCH = 8  # below this, handing work to threads costs more than it saves
+
+
+class MujocoEngine:
+    """The `mujoco` engine for one model; every batch size gets its own pool of simulations."""
+
+    def __init__(self, model: mujoco.MjModel, substeps: int, base_body: int, frames: Frames = ()):
+        self.model = model
+        self.substeps = substeps
+        self.base_body = base_body
+        self.frames = frames
+        # A diverged simulation must stay visibly diverged, not silently restart from qpos0.
+        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        self._state_size = model.nq + 2 * model.nv + model.na + 3
+        self._readout = _readout_shape(model, substeps, frames)
+        self._pools: dict[int, _Pool] = {}
+        self._lock = threading.Lock()
+
+    def reset(self, qpos: Array, qvel: Array, plant: Plant, active: Array) -> tuple[Array, Readout]:
+        """State and readout at qpos [nq], qvel [nv]; see Engine.reset."""
+        return self._call(self._reset, qpos, qvel, _flat(plant), active)
+
+    def step(
+        self, bits: Array, ctrl: Array, wrench: Array, plant: Plant, active: Array
+    ) -> tuple[Array, Readout]:
+        """One control step; see Engine.step."""
+        return self._call(self._step, bits, ctrl, wrench, _flat(plant), active)
+
+    def place(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, Readout]:
+        """reset() of the nominal plant from float64 NumPy, exact to the last bit."""
+        plant = np.asarray(_flat(nominal_plant(self.model)))
+        bits, flat = self._reset(
+            np.asarray(qpos, np.float64), np.asarray(qvel, np.float64), plant, np.bool_(True)
+        )
+        return bits, self._unpack(jnp.asarray(flat))
+
+    def unpack(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """qpos and qvel in float64 of a payload [..., words]."""
+        state = np.ascontiguousarray(bits).view(np.float64)
+        return state[..., : self.model.nq], state[..., self.model.nq : self.model.nq + self.model.nv]
+
+    def _call(self, host: Any, *args: Array) -> tuple[Array, Readout]:  # noqa: ANN401
+        width = sum(math.prod(shape) for shape in self._readout)
+        shapes = (
+            jax.ShapeDtypeStruct((2 * self._state_size,), jnp.uint32),
+            jax.ShapeDtypeStruct((width,), jnp.float32),
+        )
+        bits, flat = jax.pure_callback(host, shapes, *args, vmap_method="broadcast_all")
+        return bits, self._unpack(flat)
+
+    def _unpack(self, flat: Array) -> Readout:
+        cuts = np.cumsum([math.prod(shape) for shape in self._readout])[:-1]
+        parts = jnp.split(flat, cuts, axis=-1)
+        lead = flat.shape[:-1]
+        return Readout(*(p.reshape(*lead, *s) for p, s in zip(parts, self._readout, strict=True)))
+
+    def _pool(self, robots: int) -> "_Pool":
+        with self._lock:
+            if robots not in self._pools:
+                self._pools[robots] = _Pool(self, robots)
+            return self._pools[robots]
+
+    def _reset(self, qpos: Any, qvel: Any, plant: Any, active: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
+        lead, (qpos, qvel, plant) = _rows(active, qpos, qvel, plant)
+        pool = self._pool(len(qpos))
+        with pool.lock:
+            bits, flat = pool.reset(qpos, qvel, plant, np.asarray(active).reshape(-1))
+        return bits.reshape(*lead, -1), flat.reshape(*lead, -1)
+
+    def _step(
+        self,
+        bits: Any,  # noqa: ANN401
+        ctrl: Any,  # noqa: ANN401
+        wrench: Any,  # noqa: ANN401
+        plant: Any,  # noqa: ANN401
+        active: Any,  # noqa: ANN401
+    ) -> tuple[np.ndarray, np.ndarray]:
+        lead, (bits, ctrl, wrench, plant) = _rows(active, bits, ctrl, wrench, plant)
+        pool = self._pool(len(bits))
+        with pool.lock:
+            bits, flat = pool.step(bits, ctrl, wrench, plant, np.asarray(active).reshape(-1))
+        return bits.reshape(*lead, -1), flat.reshape(*lead, -1)
+
+
+class _Pool:
+    """A fixed number of simulations, their live views, and the plant each was last given."""
+
+    def __init__(self, engine: MujocoEngine, robots: int):
+        model = engine.model
+        threads = 1 if robots < SMALL_BATCH else len(os.sched_getaffinity(0))
+        self.lock = threading.Lock()
+        self.model, self.substeps, self.base = model, engine.substeps, engine.base_body
+        self.frames = engine.frames
+        self.batch = batch.Batch(model, nsim=robots, nthread=threads)
+        state = ("qpos", "qvel", "act", "qacc_warmstart")
+        self.state = [self.batch.bind(name) for name in state if getattr(_data(model), name).size]
+        self.wrench = self.batch.bind("xfrc_applied")
+        derived = (*RECORDED, "xpos", "xmat", "site_xpos")
+        self.views = {name: self.batch.bind(name) for name in derived}
+        sites = any(kind == "site" for kind, _ in self.frames)
+        self.recorded = (*RECORDED, "xpos", "site_xpos") if sites else (*RECORDED, "xpos")
+        self.plants = _PlantWriter(model, self.batch)
+
+    def reset(
+        self, qpos: np.ndarray, qvel: np.ndarray, plant: np.ndarray, active: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        ids = np.flatnonzero(active)
+        self.plants.write(plant, ids)
+        self.batch.reset(ids=ids, stage=int(mujoco.mjtStage.mjSTAGE_NONE))
+        self.state[0][ids], self.state[1][ids] = qpos[ids], qvel[ids]
+        self.batch.forward(ids=ids)
+        now = self._sample({name: view[:, None] for name, view in self.views.items()})
+        samples = np.repeat(now, self.substeps, axis=1)
+        force = self.views["actuator_force"]
+        still = np.zeros((len(qpos), self.substeps, self.model.nu))
+        base = self.views["xpos"][:, self.base].copy()
+        rate = np.zeros_like(self.state[0])
+        flat = self._flat(samples, rate, np.zeros_like(base), force, still)
+        return self._pack(base), flat
+
+    def step(
+        self,
+        bits: np.ndarray,
+        ctrl: np.ndarray,
+        wrench: np.ndarray,
+        plant: np.ndarray,
+        active: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        ids = None if active.all() else np.flatnonzero(active)
+        chosen = slice(None) if ids is None else ids
+        self.plants.write(plant, np.arange(len(bits)) if ids is None else ids)
+        before = np.ascontiguousarray(bits).view(np.float64)
+        at = 0
+        for view in self.state:
+            view[:] = before[:, at : at + view.shape[1]]
+            at += view.shape[1]
+        self.wrench[:] = wrench
+        records = self.batch.rollout(
+            self.substeps, control=ctrl[chosen].astype(np.float64), record=self.recorded, ids=ids
+        )
+        period_s = self.model.opt.timestep * self.substeps
+        base = before[:, at : at + 3].copy()
+        base[chosen] = records["xpos"][:, -1, self.base]
+        samples = _scatter(self._sample(records), chosen, len(bits))
+        force = _scatter(records["actuator_force"], chosen, len(bits))
+        power = force * _scatter(records["actuator_velocity"], chosen, len(bits))
+        rate = (self.state[0] - before[:, : self.model.nq]) / period_s
+        velocity = (base - before[:, at : at + 3]) / period_s
+        return self._pack(base), self._flat(samples, rate, velocity, force[:, -1], power)
+
+    def _sample(self, records: dict[str, np.ndarray]) -> np.ndarray:
+        frame = {"body": "xpos", "site": "site_xpos"}
+        places = [records[frame[kind]][:, :, index] for kind, index in self.frames]
+        return np.concatenate([*(records[name] for name in RECORDED[:4]), *places], axis=2)
+
+    def _pack(self, base: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.concatenate([*self.state, base], axis=1)).view(np.uint32)
+
+    def _flat(
+        self,
+        samples: np.ndarray,
+        rate: np.ndarray,
+        velocity: np.ndarray,
+        force: np.ndarray,
+        power: np.ndarray,
+    ) -> np.ndarray:
+        sensors = samples[:, :, self.model.nq + 2 * self.model.nv :]
+        parts = (
+            samples.reshape(len(samples), -1),
+            rate,
+            self.views["xpos"][:, self.base],
+            self.views["xmat"][:, self.base].reshape(len(samples), 9),
+            velocity,
+            np.abs(sensors).max(axis=1),
+            force,
+            power.mean(axis=1),
+            np.maximum(power, 0).mean(axis=1),
+        )
+        return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+
+class _PlantWriter:
+    """Writes changed plants into per-simulation model fields; a nominal batch never expands any."""
+
+    def __init__(self, model: mujoco.MjModel, sims: batch.Batch):
+        self.model, self.batch = model, sims
+        self.nominal = np.asarray(_flat(nominal_plant(model)))
+        self.written = np.tile(self.nominal, (sims.nsim, 1))
+        self.fields: dict[str, np.ndarray] = {}
+
+    def write(self, plant: np.ndarray, ids: np.ndarray) -> None:
+        changed = ids[(self.written[ids] != plant[ids]).any(axis=1)]
+        if not changed.size:
+            return
+        if not self.fields:
+            self.fields = {name: self.batch.expand(name) for name in _PLANT_FIELDS}
+        for row in changed:
+            for name, value in plant_fields(self.model, plant[row]).items():
+                self.fields[name][row] = value
+        self.batch.set_const(ids=changed)
+        self.written[changed] = plant[changed]
+
+
+_PLANT_FIELDS = (
+    "body_mass",
+    "body_inertia",
+    "body_ipos",
+    "geom_friction",
+    "dof_damping",
+    "dof_armature",
+    "dof_frictionloss",
+    "actuator_gainprm",
+    "actuator_biasprm",
+    "actuator_forcelimited",
+    "actuator_forcerange",
+    "opt.gravity",
+)
+
+
+def plant_fields(model: mujoco.MjModel, flat: np.ndarray) -> dict[str, np.ndarray]:
+    """The MjModel fields of a flattened plant, always computed from the nominal model."""
+    plant = _unflat(model, flat)
+    mass = model.body_mass * plant.mass_scale + plant.mass_offset_kg
+    friction = model.geom_friction.copy()
+    friction[:, 0] *= plant.friction_scale
+    changed = plant.force_limit_scale != 1.0
+    reach = nominal_force_limit(model) * plant.force_limit_scale
+    force_range = np.where(changed[:, None], np.stack([-reach, reach], 1), model.actuator_forcerange)
+    return {
+        "body_mass": mass,
+        "body_inertia": model.body_inertia * plant.mass_scale[:, None],
+        "body_ipos": model.body_ipos + plant.com_offset_m,
+        "geom_friction": friction,
+        "dof_damping": model.dof_damping * plant.damping_scale,
+        "dof_armature": model.dof_armature * plant.armature_scale,
+        "dof_frictionloss": model.dof_frictionloss + plant.friction_loss,
+        "actuator_gainprm": model.actuator_gainprm * plant.gain_scale[:, None],
+        "actuator_biasprm": model.actuator_biasprm * plant.gain_scale[:, None],
+        "actuator_forcelimited": changed | model.actuator_forcelimited.astype(bool),
+        "actuator_forcerange": force_range,
+        "opt.gravity": model.opt.gravity + plant.gravity_offset_mps2,
+    }
+
+
+def nominal_force_limit(model: mujoco.MjModel) -> np.ndarray:
+    """Largest force of each actuator, [nu]: its force range, else gain * control range; before the gear."""
+    by_ctrl = np.abs(model.actuator_gainprm[:, 0]) * np.abs(model.actuator_ctrlrange).max(axis=1)
+    by_range = np.abs(model.actuator_forcerange).max(axis=1)
+    return np.where(model.actuator_forcelimited.astype(bool), by_range, by_ctrl)
+
+
+def _flat(plant: Plant) -> Array:
+    return jnp.concatenate([jnp.ravel(part) for part in plant])
+
+
+def _unflat(model: mujoco.MjModel, flat: np.ndarray) -> Plant:
+    shapes = list(plant_shapes(model).values())
+    cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    parts = np.split(flat.astype(np.float64), cuts)
+    return Plant(*(p.reshape(s) for p, s in zip(parts, shapes, strict=True)))  # type: ignore[arg-type]
+
+
+def _readout_shape(
+    model: mujoco.MjModel, substeps: int, frames: Frames
+) -> tuple[tuple[int, ...], ...]:
+    sensors, actuators = (sensor_width(model, frames),), (model.nu,)
+    frame = ((3,), (3, 3), (3,))
+    return (
+        (substeps, channels(model, frames)),
+        (model.nq,),
+        *frame,
+        sensors,
+        actuators,
+        actuators,
+        actuators,
+    )
+
+
+def _rows(active: Any, *arrays: Any) -> tuple[tuple[int, ...], list[np.ndarray]]:  # noqa: ANN401
+    """The batch shape of a call, and its arguments with that shape flattened to one axis."""
+    lead = np.shape(active)
+    count = math.prod(lead)
+    shaped = [np.asarray(a) for a in arrays]
+    return lead, [a.reshape(count, *a.shape[len(lead) :]) for a in shaped]
+
+
+def _scatter(rows: np.ndarray, chosen: Any, count: int) -> np.ndarray:  # noqa: ANN401
+    """Rows of the active robots at their places; the others read zero."""
+    if isinstance(chosen, slice):
+        return rows
+    full = np.zeros((count, *rows.shape[1:]))
+    full[chosen] = rows
+    return full
+
+
+def _data(model: mujoco.MjModel) -> mujoco.MjData:
+    return mujoco.MjData(model)

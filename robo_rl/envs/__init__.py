@@ -1,0 +1,1 @@
+"""MDPs over named signals: declarations, registry, robots, and the one pure step."""

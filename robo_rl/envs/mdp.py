@@ -1,0 +1,86 @@
+"""An environment is an MDP over named signals: its declaration, and the registry of all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from robo_rl import content
+from robo_rl.engines.base import Array
+from robo_rl.envs.robots import Robot
+from robo_rl.envs.signals import Signals
+
+
+class Observe(NamedTuple):
+    """One entry of the observation: where it comes from, in which order, in which unit."""
+
+    name: str
+    unit: str
+    read: Callable[[Robot, Signals], Array]
+
+
+class End(NamedTuple):
+    """A condition on the true signals that terminates the episode."""
+
+    name: str
+    met: Callable[[Robot, Signals], Array]
+
+
+class Reset(NamedTuple):
+    """How an episode starts: a description and a draw of (qpos, qvel) with a noise scale."""
+
+    name: str
+    draw: Callable[[Robot, Array, Array], tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
+class Mdp:
+    """State, action, reward, termination and constraints of a task, declared."""
+
+    robot: str
+    control_hz: float
+    episode_s: float
+    observe: tuple[Observe, ...]
+    rewards: str
+    terminate: tuple[End, ...]
+    reset: Reset
+    gymnasium_id: str | None = None
+
+    @property
+    def episode_steps(self) -> int:
+        """Control steps until the time limit truncates the episode."""
+        return round(self.episode_s * self.control_hz)
+
+
+Maker = Callable[[], Mdp]
+
+
+class Entry(NamedTuple):
+    """A registered MDP: its factory and its tags."""
+
+    make: Maker
+    tags: frozenset[str]
+
+
+ENTRIES: dict[str, Entry] = {}
+
+
+def register(name: str, *tags: str) -> Callable[[Maker], Maker]:
+    """Add a factory under `name`; a name is never reused for another MDP."""
+
+    def add(make: Maker) -> Maker:
+        if name in ENTRIES:
+            raise ValueError(f"{name!r} is already registered by {ENTRIES[name].make.__module__}")
+        ENTRIES[name] = Entry(make, frozenset(tags))
+        return make
+
+    return add
+
+
+def names(tag: str | None = None) -> tuple[str, ...]:
+    """Registered MDPs, all or those with a tag, sorted."""
+    return tuple(sorted(n for n, entry in ENTRIES.items() if tag is None or tag in entry.tags))
+
+
+def get(name: str) -> Mdp:
+    """The MDP registered under a name; a miss says what is close."""
+    return content.lookup(ENTRIES, name, kind="environment", where="registry").make()

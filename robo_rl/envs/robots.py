@@ -1,0 +1,127 @@
+"""Robots: a model, its named parts, and the contact sensors the suite adds to it."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import gymnasium
+import mujoco
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from robo_rl import content
+from robo_rl.engines.base import Frames
+from robo_rl.envs.signals import Channel, describe_channels
+
+GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+
+
+class RobotFile(BaseModel):
+    """envs/<robot>/robot.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str  # "gymnasium:FILE" for a model inside the gymnasium package, else a file beside it
+    describe: str
+    base_body: str
+    base_joints: tuple[str, ...] = ()
+    ground: str | None = None
+    feet: tuple[str, ...] = ()
+    forbidden_contacts: tuple[str, ...] = ()
+    frames: dict[str, tuple[Literal["body", "site"], str]] = {}
+    initial_qpos: tuple[float, ...] | None = None
+    total_mass_kg: float | None = None
+    profile: str
+
+
+@dataclass(frozen=True, eq=False)
+class Robot:
+    """A compiled model with its named parts; equal only to itself."""
+
+    name: str
+    file: RobotFile
+    model: mujoco.MjModel
+    channels: tuple[Channel, ...]
+
+    @property
+    def base_body(self) -> int:
+        """Index of the base body."""
+        return int(self.model.body(self.file.base_body).id)
+
+    @property
+    def qpos0(self) -> np.ndarray:
+        """Initial joint positions, [nq] float64."""
+        own = self.file.initial_qpos
+        return np.asarray(own if own is not None else self.model.qpos0, np.float64)
+
+    @functools.cached_property
+    def mass_kg(self) -> float:
+        """Mass of everything that moves with the base body's tree."""
+        return float(self.model.body_subtreemass[self.base_body])
+
+    @functools.cached_property
+    def actuator_names(self) -> tuple[str, ...]:
+        """The name of each actuator, or of the joint it drives."""
+        joints = self.model.actuator_trnid[:, 0]
+        return tuple(
+            self.model.actuator(i).name or self.model.joint(int(joints[i])).name
+            for i in range(self.model.nu)
+        )
+
+    def sensor(self, name: str) -> slice:
+        """Where a sensor's values are within `sensors`; a miss names the sensors there are."""
+        return content.lookup(self._sensors, name, kind="sensor", where=f"robot {self.name}")
+
+    @functools.cached_property
+    def _sensors(self) -> dict[str, slice]:
+        model, table = self.model, {}
+        for i in range(model.nsensor):
+            start = int(model.sensor_adr[i])
+            table[model.sensor(i).name] = slice(start, start + int(model.sensor_dim[i]))
+        for k, name in enumerate(self.file.frames):
+            table[name] = slice(model.nsensordata + 3 * k, model.nsensordata + 3 * k + 3)
+        return table
+
+    @property
+    def frames(self) -> Frames:
+        """The bodies and sites whose positions are read as sensors, in the order of robot.yaml."""
+        found = self.file.frames.values()
+        return tuple((kind, getattr(self.model, kind)(target).id) for kind, target in found)
+
+
+@functools.cache
+def load_robot(name: str) -> Robot:
+    """The robot described by envs/<name>/robot.yaml."""
+    known = {path.parent.name: path for path in content.folder("envs").glob("*/robot.yaml")}
+    path = content.lookup(known, name, kind="robot", where=str(content.folder("envs")))
+    try:
+        file = RobotFile(**content.read_yaml(path))
+    except ValidationError as error:
+        raise content.UserError(f"{path}: {error}") from error
+    model = _compile(file, path.parent)
+    return Robot(name, file, model, describe_channels(model, file.base_joints, tuple(file.frames)))
+
+
+def _compile(file: RobotFile, beside: Path) -> mujoco.MjModel:
+    where, _, inside = file.model.rpartition(":")
+    path = GYMNASIUM_ASSETS / inside if where == "gymnasium" else beside / file.model
+    spec = mujoco.MjSpec.from_file(str(path))
+    for geom in file.feet:
+        _contact(spec, f"force/{geom}", geom, file.ground, mujoco.mjtConDataField.mjCONDATA_FORCE)
+    for geom in file.forbidden_contacts:
+        _contact(spec, f"contact/{geom}", geom, file.ground, mujoco.mjtConDataField.mjCONDATA_FOUND)
+    return spec.compile()
+
+
+NET_FORCE = 3  # the contact sensor's reduction that sums all contacts, in the world frame
+
+
+def _contact(
+    spec: mujoco.MjSpec, name: str, geom: str, ground: str | None, field: mujoco.mjtConDataField
+) -> None:
+    """Adds a sensor of the contact between one geom and the ground; it does not change the physics."""
+    sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
+    sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_GEOM, geom
+    sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, ground
+    sensor.intprm[0], sensor.intprm[1], sensor.intprm[2] = 1 << int(field), NET_FORCE, 1

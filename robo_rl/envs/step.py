@@ -1,0 +1,301 @@
+"""The one pure `step`: policy action in, next state out, with everything that can go wrong in between.
+
+Written for one robot, vmapped once. The order is that of a real machine: actuation injectors,
+action map, physics, sensor injectors, observation; reward, cost and end terms see the true signals.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from robo_rl import content
+from robo_rl.engines.base import Array, Engine, Readout
+from robo_rl.engines.mujoco import MujocoEngine
+from robo_rl.envs import classic, locomotion, mdp  # noqa: F401  (importing registers)
+from robo_rl.envs.robots import Robot, load_robot
+from robo_rl.envs.signals import Signals, Transition, as_measured, from_readout
+from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
+from robo_rl.sim2real import actuation, sensors
+from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral, plant_at, wrench_at
+
+SENSE, ACT, START, BIAS, EPISODE = range(5)  # one random stream each: toggling one never moves another
+
+
+class State(NamedTuple):
+    """One robot between two control steps; everything needed to go on."""
+
+    bits: Array  # the engine's opaque payload
+    signals: Signals
+    sensing: sensors.SensorMemory
+    driving: actuation.ActuationMemory
+    injection: Injection
+    key: Array  # of the episode
+    step: Array  # [] int, control steps since the reset
+    action: Array  # [nu] the last one
+    observation: Array
+    reward: Array
+    terms: dict[str, Array]  # weighted reward terms of the last step
+    costs: dict[str, Array]
+    cost: Array  # sum of costs of the last step
+    terminated: Array
+    truncated: Array
+    error: Array  # physics or policy produced a number that is not finite; latched
+    episode_return: Array
+    episode_cost: Array
+
+    @property
+    def done(self) -> Array:
+        """The episode is over, for whatever reason."""
+        return self.terminated | self.truncated
+
+
+@dataclass(frozen=True, eq=False)
+class Environment:
+    """An MDP on an engine with a reward layer; pure methods for one robot, `*_batch` for many."""
+
+    name: str
+    mdp: mdp.Mdp
+    robot: Robot
+    engine: Engine
+    rewards: RewardFile
+    layer: str
+    history_s: float
+    draw: Callable[[Array], Injection]
+
+    @property
+    def substep_s(self) -> float:
+        """Physics time step, s."""
+        return float(self.robot.model.opt.timestep)
+
+    @property
+    def control_s(self) -> float:
+        """Control period, s."""
+        return self.substep_s * self.engine.substeps
+
+    @property
+    def weighted(self) -> tuple[Weighted, ...]:
+        """The reward terms in force."""
+        return self.rewards.upto(self.layer)
+
+    @property
+    def action_size(self) -> int:
+        """Number of actions."""
+        return int(self.robot.model.nu)
+
+    @property
+    def observation_size(self) -> int:
+        """Number of observations."""
+        return int(jax.eval_shape(self.reset, jax.random.key(0)).observation.shape[0])
+
+    def reset(self, key: Array, injection: Injection | None = None, active: Array | bool = True) -> State:
+        """A fresh episode: state, plant, injections and noise are all drawn from the key."""
+        injection = injection if injection is not None else self.draw(key)
+        start = injection.start
+        qpos, qvel = self.mdp.reset.draw(self.robot, jax.random.fold_in(key, START), start.noise_scale)
+        qpos, qvel = qpos + start.qpos_offset, qvel + start.qvel_offset
+        bits, readout = self.engine.reset(qpos, qvel, plant_at(injection, jnp.float32(0.0)), jnp.asarray(active))
+        return self.begin(key, injection, bits, readout)
+
+    def begin(self, key: Array, injection: Injection, bits: Array, readout: Readout) -> State:
+        """The first state of an episode whose physics has been set."""
+        injection = jax.tree.map(jnp.asarray, injection)
+        signals = from_readout(self.robot, readout)
+        history, commands = self._capacity()
+        memory = sensors.begin(injection.sensors, readout.samples, history, jax.random.fold_in(key, BIAS))
+        sensing, reading = sensors.measure(
+            injection.sensors, memory, readout.samples, self.substep_s, self._stream(key, jnp.int32(-1), SENSE)
+        )
+        nothing, off = jnp.float32(0.0), jnp.bool_(False)
+        return State(
+            bits=bits,
+            signals=signals,
+            sensing=sensing,
+            driving=actuation.begin(self.action_size, commands),
+            injection=injection,
+            key=key,
+            step=jnp.int32(0),
+            action=jnp.zeros(self.action_size),
+            observation=self.observe(as_measured(self.robot, signals, reading)),
+            reward=nothing,
+            terms={w.name: nothing for w in self.weighted},
+            costs={c.name: nothing for c in self.rewards.costs},
+            cost=nothing,
+            terminated=off,
+            truncated=off,
+            error=off,
+            episode_return=nothing,
+            episode_cost=nothing,
+        )
+
+    def step(self, state: State, action: Array, active: Array | bool = True) -> State:
+        """One control step. A number that is not finite sets `error` and terminates; it never spreads."""
+        time_s = state.step * self.control_s
+        wanted = jnp.clip(action, -1.0, 1.0)
+        driving, command = actuation.actuate(
+            state.injection.actuation,
+            state.driving,
+            wanted,
+            self.engine.substeps,
+            self.substep_s,
+            self._stream(state.key, state.step, ACT),
+        )
+        wrench = wrench_at(state.injection.push, time_s, self.robot.model.nbody)
+        plant = plant_at(state.injection, time_s)
+        bits, readout = self.engine.step(state.bits, self.to_ctrl(command), wrench, plant, jnp.asarray(active))
+        broken = ~(_all_finite(readout) & jnp.all(jnp.isfinite(action)))
+        after = _keep(broken, state.signals, from_readout(self.robot, readout))
+        sensing, reading = sensors.measure(
+            state.injection.sensors,
+            state.sensing,
+            jnp.where(broken, state.sensing.held, readout.samples),
+            self.substep_s,
+            self._stream(state.key, state.step, SENSE),
+        )
+        terminated = broken | self._ended(after)
+        t = Transition(self.robot, state.signals, after, wanted, state.action, terminated)
+        terms = {w.name: jnp.where(broken, 0.0, w.weight * w(t)) for w in self.weighted}
+        costs = {c.name: jnp.where(broken, 0.0, c(t)) for c in self.rewards.costs}
+        reward, cost = sum(terms.values(), jnp.float32(0.0)), sum(costs.values(), jnp.float32(0.0))
+        step = state.step + 1
+        return State(
+            bits=jnp.where(broken, state.bits, bits),
+            signals=after,
+            sensing=sensing,
+            driving=_keep(broken, state.driving, driving),
+            injection=state.injection,
+            key=state.key,
+            step=step,
+            action=jnp.where(broken, state.action, wanted),
+            observation=self.observe(as_measured(self.robot, after, reading)),
+            reward=reward,
+            terms=terms,
+            costs=costs,
+            cost=cost,
+            terminated=terminated,
+            truncated=(step >= self.mdp.episode_steps) & ~terminated,
+            error=state.error | broken,
+            episode_return=state.episode_return + reward,
+            episode_cost=state.episode_cost + cost,
+        )
+
+    def observe(self, measured: Signals) -> Array:
+        """The observation vector, entries in the order the MDP declares."""
+        return jnp.concatenate([o.read(self.robot, measured) for o in self.mdp.observe])
+
+    def to_ctrl(self, command: Array) -> Array:
+        """Commands in [-1, 1] mapped onto the actuators' control ranges."""
+        low, high = np.float32(self.robot.model.actuator_ctrlrange.T)
+        return (low + high) / 2 + command * ((high - low) / 2)
+
+    def reset_batch(self, keys: Array, injection: Injection | None = None) -> State:
+        """One fresh episode per key; injection, if given, has the same leading axis."""
+        if injection is None:
+            return jax.vmap(self.reset)(keys)
+        return jax.vmap(self.reset)(keys, injection)
+
+    def step_batch(self, state: State, action: Array) -> State:
+        """One control step of every robot; finished episodes are neither advanced nor reset."""
+        return jax.vmap(self.step)(state, action)
+
+    def step_unless_done(self, state: State, action: Array) -> State:
+        """One control step of the episodes that still run; the others stay as they are, at no cost."""
+        stepped = jax.vmap(self.step)(state, action, ~state.done)
+        return _keep_rows(state.done, state, stepped)
+
+    def step_autoreset(self, state: State, action: Array) -> tuple[State, State]:
+        """(state to go on from, outcome of the step): the outcome keeps the terminal observation."""
+        outcome = self.step_batch(state, action)
+        done = outcome.done
+
+        def restart(outcome: State) -> State:
+            keys = jax.vmap(lambda key: jax.random.fold_in(key, EPISODE))(outcome.key)
+            fresh = jax.vmap(lambda key, active: self.reset(key, None, active))(keys, done)
+            return _keep_rows(~done, outcome, fresh)
+
+        return jax.lax.cond(jnp.any(done), restart, lambda same: same, outcome), outcome
+
+    def check(self, injection: Injection) -> Injection:
+        """The injection, if this environment can carry it out; a latency beyond its memory is refused."""
+        longest_s = max(longest_latency_s(injection))
+        if longest_s > self.history_s + 1e-9:
+            raise content.UserError(
+                f"{self.name}: a latency of {1e3 * longest_s:g} ms was asked for, but this environment "
+                f"remembers {1e3 * self.history_s:g} ms. Build it with make(..., history_s={longest_s:g})."
+            )
+        return injection
+
+    def neutral(self) -> Injection:
+        """The injection under which an episode is the nominal MDP."""
+        return neutral(self.robot.model, len(self.robot.channels))
+
+    def _ended(self, after: Signals) -> Array:
+        met = [end.met(self.robot, after) for end in self.mdp.terminate]
+        return jnp.any(jnp.stack(met)) if met else jnp.bool_(False)
+
+    def _capacity(self) -> tuple[int, int]:
+        if self.history_s <= 0:
+            return 0, 0
+        return (
+            math.ceil(self.history_s / self.substep_s) + 2,
+            math.ceil(self.history_s / self.control_s) + 1,
+        )
+
+    def _stream(self, key: Array, step: Array, stream: int) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(key, stream), step)
+
+
+def make(
+    name: str,
+    reward: str = "task",
+    *,
+    history_s: float = 0.0,
+    draw: Callable[[Array], Injection] | None = None,
+    engine: str = "mujoco",
+) -> Environment:
+    """The environment registered under `name`.
+
+    reward: "task", "energy" or "safety". history_s: the longest latency that can be injected.
+    draw: the injection of each episode from its key; the nominal MDP if left out.
+    """
+    content.lookup({"mujoco": None}, engine, kind="engine", where=f"make({name!r})")
+    declared = mdp.get(name)
+    robot = load_robot(declared.robot)
+    rewards = load_rewards(declared.rewards)
+    rewards.upto(reward)
+    period_s = 1.0 / (declared.control_hz * robot.model.opt.timestep)
+    substeps = round(period_s)
+    if abs(substeps - period_s) > 1e-6 or substeps < 1:
+        raise content.UserError(f"{name}: control at {declared.control_hz} Hz is no whole number of physics steps.")
+    same = neutral(robot.model, len(robot.channels))
+    return Environment(
+        name=name,
+        mdp=declared,
+        robot=robot,
+        engine=MujocoEngine(robot.model, substeps, robot.base_body, robot.frames),
+        rewards=rewards,
+        layer=reward,
+        history_s=history_s,
+        draw=draw or (lambda key: same),
+    )
+
+
+def _all_finite(readout: Readout) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(part)) for part in readout]))
+
+
+def _keep(condition: Array, kept: NamedTuple, otherwise: NamedTuple) -> NamedTuple:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), kept, otherwise)
+
+
+def _keep_rows(condition: Array, kept: State, otherwise: State) -> State:
+    def choose(a: Array, b: Array) -> Array:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(choose(jax.random.key_data(a), jax.random.key_data(b)))
+        return jnp.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(choose, kept, otherwise)

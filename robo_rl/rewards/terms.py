@@ -1,0 +1,136 @@
+"""Reward and cost terms: short pure functions of one transition, without weight and without sign.
+
+Whether a term pays or costs, and how much, is written in rewards/<task>.yaml and nowhere else.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from robo_rl.engines.base import Array
+from robo_rl.envs.signals import Transition, tilt_rad
+
+GRAVITY_MPS2 = 9.81
+
+
+def forward_velocity(t: Transition) -> Array:
+    """Mean velocity along the first joint axis over the step, m/s: (x' - x) / dt. Gymnasium's planar tasks."""
+    return t.after.qpos_rate[0]
+
+
+def forward_velocity_of_base(t: Transition) -> Array:
+    """Mean world-x velocity of the base body's frame over the step, m/s. Gymnasium's ant."""
+    return t.after.base_velocity_w_mps[0]
+
+
+def alive(t: Transition) -> Array:
+    """1 while the episode goes on, 0 on the step that terminates it."""
+    return 1.0 - t.terminated.astype(jnp.float32)
+
+
+def action_effort(t: Transition) -> Array:
+    """Sum of squared actions, in [0, nu]."""
+    return jnp.sum(t.action**2)
+
+
+def action_change(t: Transition) -> Array:
+    """Sum of squared changes of the action since the last step, in [0, 4 nu]."""
+    return jnp.sum((t.action - t.previous_action) ** 2)
+
+
+def distance_to_target(t: Transition) -> Array:
+    """Distance between the fingertip and the target, m, >= 0."""
+    tip, target = t.robot.sensor("fingertip"), t.robot.sensor("target")
+    return jnp.linalg.norm(t.after.sensors[tip] - t.after.sensors[target])
+
+
+def tip_offset(t: Transition, *, height_m: float, lateral_weight: float) -> Array:
+    """Squared distance of the pole's tip from upright: lateral_weight x^2 + (z - height)^2, m^2."""
+    tip = t.after.sensors[t.robot.sensor("tip")]
+    return lateral_weight * tip[0] ** 2 + (tip[2] - height_m) ** 2
+
+
+def joint_speed_squared(t: Transition, *, joint: int) -> Array:
+    """Squared velocity of one joint, rad^2/s^2 or m^2/s^2."""
+    return t.after.qvel[joint] ** 2
+
+
+def mechanical_power(t: Transition) -> Array:
+    """Sum over actuators of the positive mechanical power, W, mean over the step; braking is not credited."""
+    return jnp.sum(t.after.positive_power_w)
+
+
+def planar_speed_mps(t: Transition) -> Array:
+    """Speed of the base in the world's horizontal plane, mean over the step, m/s."""
+    return jnp.linalg.norm(t.after.base_velocity_w_mps[:2])
+
+
+def speed_excess(t: Transition, *, limit_mps: float) -> Array:
+    """How far the base's speed is above its limit, m/s, >= 0."""
+    return jnp.maximum(planar_speed_mps(t) - limit_mps, 0.0)
+
+
+def velocity_violation(t: Transition, *, limit_mps: float) -> Array:
+    """1 on a step whose speed is above the limit, else 0. Limits: Safety-Gymnasium velocity tasks."""
+    return (planar_speed_mps(t) > limit_mps).astype(jnp.float32)
+
+
+def tilt_excess(t: Transition, *, limit_rad: float) -> Array:
+    """How far the base leans beyond its limit, rad, in [0, pi]."""
+    return jnp.maximum(tilt_rad(t.after) - limit_rad, 0.0)
+
+
+def tilt_violation(t: Transition, *, limit_rad: float) -> Array:
+    """1 on a step in which the base leans beyond its limit, else 0."""
+    return (tilt_rad(t.after) > limit_rad).astype(jnp.float32)
+
+
+def foot_force_bodyweights(t: Transition) -> Array:
+    """Largest magnitude of a foot's ground force within the step, in body weights, >= 0."""
+    weight_n = t.robot.mass_kg * GRAVITY_MPS2
+    forces = [t.after.sensors_peak[t.robot.sensor(f"force/{g}")] for g in t.robot.file.feet]
+    return jnp.max(jnp.linalg.norm(jnp.stack(forces), axis=-1)) / weight_n
+
+
+def impact_excess(t: Transition, *, limit_bodyweights: float) -> Array:
+    """How far the hardest footfall is above its limit, in body weights, >= 0."""
+    return jnp.maximum(foot_force_bodyweights(t) - limit_bodyweights, 0.0)
+
+
+def impact_violation(t: Transition, *, limit_bodyweights: float) -> Array:
+    """1 on a step with a footfall above the limit, else 0."""
+    return (foot_force_bodyweights(t) > limit_bodyweights).astype(jnp.float32)
+
+
+def joint_limit_excess(t: Transition, *, soft_fraction: float) -> Array:
+    """Sum over limited joints of the excursion beyond the soft limit, as a share of the half range, >= 0."""
+    return jnp.sum(_beyond_soft_limit(t, soft_fraction))
+
+
+def joint_limit_violation(t: Transition, *, soft_fraction: float) -> Array:
+    """1 on a step in which a limited joint is beyond the soft limit, else 0."""
+    return jnp.any(_beyond_soft_limit(t, soft_fraction) > 0).astype(jnp.float32)
+
+
+def joint_speed_violation(t: Transition, *, limit_radps: float) -> Array:
+    """1 on a step in which a joint turns faster than its limit, else 0."""
+    return jnp.any(jnp.abs(t.after.qvel) > limit_radps).astype(jnp.float32)
+
+
+def joint_speed_excess(t: Transition, *, limit_radps: float) -> Array:
+    """Sum over joints of the speed above the limit, rad/s, >= 0."""
+    return jnp.sum(jnp.maximum(jnp.abs(t.after.qvel) - limit_radps, 0.0))
+
+
+def forbidden_contact(t: Transition) -> Array:
+    """1 on a step in which a part that must not touch the ground does, else 0."""
+    found = [t.after.sensors_peak[t.robot.sensor(f"contact/{g}")] for g in t.robot.file.forbidden_contacts]
+    return jnp.any(jnp.concatenate(found) > 0).astype(jnp.float32)
+
+
+def _beyond_soft_limit(t: Transition, soft_fraction: float) -> Array:
+    model = t.robot.model
+    joints = np.flatnonzero(model.jnt_limited)
+    low, high = model.jnt_range[joints].T
+    middle, half = (low + high) / 2, (high - low) / 2
+    share = jnp.abs(t.after.qpos[model.jnt_qposadr[joints]] - middle) / half
+    return jnp.maximum(share - soft_fraction, 0.0)
