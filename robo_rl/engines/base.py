@@ -75,14 +75,22 @@ class Engine(Protocol):
     model: mujoco.MjModel
     substeps: int
 
-    def reset(self, qpos: Array, qvel: Array, plant: Plant, active: Array) -> tuple[Array, Readout]:
-        """The opaque state and readout at rest in a given pose; inactive robots cost nothing."""
+    def reset(
+        self, qpos: Array, qvel: Array, plant: Plant | None, active: Array
+    ) -> tuple[Array, Readout]:
+        """The opaque state and readout in a given pose; inactive robots cost nothing and read zero.
+
+        A plant of None is the nominal one, at no cost.
+        """
         ...
 
     def step(
-        self, bits: Array, ctrl: Array, wrench: Array, plant: Plant, active: Array
+        self, bits: Array, ctrl: Array, wrench: Array | None, plant: Plant | None, active: Array
     ) -> tuple[Array, Readout]:
-        """One control step. ctrl [substeps, nu]; wrench [nbody, 6] force N and torque N m, world."""
+        """One control step. ctrl [substeps, nu]; wrench [nbody, 6] force N and torque N m, world.
+
+        A wrench of None is none, a plant of None is the nominal one, both at no cost.
+        """
         ...
 
     def place(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, Readout]:

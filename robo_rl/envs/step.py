@@ -7,7 +7,7 @@ action map, physics, sensor injectors, observation; reward, cost and end terms s
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
 from robo_rl.sim2real import actuation, sensors
 from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral, plant_at, wrench_at
 
+T = TypeVar("T")
 SENSE, ACT, START, BIAS, EPISODE = range(5)  # one random stream each: toggling one never moves another
 
 
@@ -31,9 +32,9 @@ class State(NamedTuple):
 
     bits: Array  # the engine's opaque payload
     signals: Signals
-    sensing: sensors.SensorMemory
-    driving: actuation.ActuationMemory
-    injection: Injection
+    sensing: sensors.SensorMemory | None
+    driving: actuation.ActuationMemory | None
+    injection: Injection | None  # None is the nominal MDP
     key: Array  # of the episode
     step: Array  # [] int, control steps since the reset
     action: Array  # [nu] the last one
@@ -65,7 +66,7 @@ class Environment:
     rewards: RewardFile
     layer: str
     history_s: float
-    draw: Callable[[Array], Injection]
+    draw: Callable[[Array], Injection] | None
 
     @property
     def substep_s(self) -> float:
@@ -94,28 +95,27 @@ class Environment:
 
     def reset(self, key: Array, injection: Injection | None = None, active: Array | bool = True) -> State:
         """A fresh episode: state, plant, injections and noise are all drawn from the key."""
-        injection = injection if injection is not None else self.draw(key)
-        start = injection.start
-        qpos, qvel = self.mdp.reset.draw(self.robot, jax.random.fold_in(key, START), start.noise_scale)
-        qpos, qvel = qpos + start.qpos_offset, qvel + start.qvel_offset
+        if injection is None and self.draw is not None:
+            injection = self.draw(key)
+        scale = jnp.float32(1.0) if injection is None else injection.start.noise_scale
+        qpos, qvel = self.mdp.reset.draw(self.robot, jax.random.fold_in(key, START), scale)
+        if injection is not None:
+            qpos, qvel = qpos + injection.start.qpos_offset, qvel + injection.start.qvel_offset
         bits, readout = self.engine.reset(qpos, qvel, plant_at(injection, jnp.float32(0.0)), jnp.asarray(active))
         return self.begin(key, injection, bits, readout)
 
-    def begin(self, key: Array, injection: Injection, bits: Array, readout: Readout) -> State:
+    def begin(self, key: Array, injection: Injection | None, bits: Array, readout: Readout) -> State:
         """The first state of an episode whose physics has been set."""
         injection = jax.tree.map(jnp.asarray, injection)
         signals = from_readout(self.robot, readout)
-        history, commands = self._capacity()
-        memory = sensors.begin(injection.sensors, readout.samples, history, jax.random.fold_in(key, BIAS))
-        sensing, reading = sensors.measure(
-            injection.sensors, memory, readout.samples, self.substep_s, self._stream(key, jnp.int32(-1), SENSE)
-        )
+        sensing, driving = self._memories(key, injection, readout)
+        sensing, reading = self._sense(key, jnp.int32(-1), injection, sensing, readout.samples)
         nothing, off = jnp.float32(0.0), jnp.bool_(False)
         return State(
             bits=bits,
             signals=signals,
             sensing=sensing,
-            driving=actuation.begin(self.action_size, commands),
+            driving=driving,
             injection=injection,
             key=key,
             step=jnp.int32(0),
@@ -136,26 +136,13 @@ class Environment:
         """One control step. A number that is not finite sets `error` and terminates; it never spreads."""
         time_s = state.step * self.control_s
         wanted = jnp.clip(action, -1.0, 1.0)
-        driving, command = actuation.actuate(
-            state.injection.actuation,
-            state.driving,
-            wanted,
-            self.engine.substeps,
-            self.substep_s,
-            self._stream(state.key, state.step, ACT),
-        )
-        wrench = wrench_at(state.injection.push, time_s, self.robot.model.nbody)
+        driving, command = self._drive(state, wanted)
+        wrench = wrench_at(state.injection, time_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
         bits, readout = self.engine.step(state.bits, self.to_ctrl(command), wrench, plant, jnp.asarray(active))
         broken = ~(_all_finite(readout) & jnp.all(jnp.isfinite(action)))
         after = _keep(broken, state.signals, from_readout(self.robot, readout))
-        sensing, reading = sensors.measure(
-            state.injection.sensors,
-            state.sensing,
-            jnp.where(broken, state.sensing.held, readout.samples),
-            self.substep_s,
-            self._stream(state.key, state.step, SENSE),
-        )
+        sensing, reading = self._sense(state.key, state.step, state.injection, state.sensing, readout.samples)
         terminated = broken | self._ended(after)
         t = Transition(self.robot, state.signals, after, wanted, state.action, terminated)
         terms = {w.name: jnp.where(broken, 0.0, w.weight * w(t)) for w in self.weighted}
@@ -165,13 +152,15 @@ class Environment:
         return State(
             bits=jnp.where(broken, state.bits, bits),
             signals=after,
-            sensing=sensing,
+            sensing=_keep(broken, state.sensing, sensing),
             driving=_keep(broken, state.driving, driving),
             injection=state.injection,
             key=state.key,
             step=step,
             action=jnp.where(broken, state.action, wanted),
-            observation=self.observe(as_measured(self.robot, after, reading)),
+            observation=jnp.where(
+                broken, state.observation, self.observe(as_measured(self.robot, after, reading))
+            ),
             reward=reward,
             terms=terms,
             costs=costs,
@@ -233,6 +222,38 @@ class Environment:
         """The injection under which an episode is the nominal MDP."""
         return neutral(self.robot.model, len(self.robot.channels))
 
+    def _memories(
+        self, key: Array, injection: Injection | None, readout: Readout
+    ) -> tuple[sensors.SensorMemory | None, actuation.ActuationMemory | None]:
+        if injection is None:
+            return None, None
+        samples, commands = self._capacity()
+        bias_key = jax.random.fold_in(key, BIAS)
+        sensing = sensors.begin(injection.sensors, readout.samples, samples, bias_key)
+        return sensing, actuation.begin(self.action_size, commands)
+
+    def _sense(
+        self,
+        key: Array,
+        step: Array,
+        injection: Injection | None,
+        memory: sensors.SensorMemory | None,
+        samples: Array,
+    ) -> tuple[sensors.SensorMemory | None, Array]:
+        if injection is None or memory is None:
+            return None, samples[-1]
+        stream = self._stream(key, step, SENSE)
+        return sensors.measure(injection.sensors, memory, samples, self.substep_s, stream)
+
+    def _drive(self, state: State, wanted: Array) -> tuple[actuation.ActuationMemory | None, Array]:
+        substeps = self.engine.substeps
+        if state.injection is None or state.driving is None:
+            return None, jnp.broadcast_to(wanted, (substeps, self.action_size))
+        stream = self._stream(state.key, state.step, ACT)
+        return actuation.actuate(
+            state.injection.actuation, state.driving, wanted, substeps, self.substep_s, stream
+        )
+
     def _ended(self, after: Signals) -> Array:
         met = [end.met(self.robot, after) for end in self.mdp.terminate]
         return jnp.any(jnp.stack(met)) if met else jnp.bool_(False)
@@ -271,7 +292,6 @@ def make(
     substeps = round(period_s)
     if abs(substeps - period_s) > 1e-6 or substeps < 1:
         raise content.UserError(f"{name}: control at {declared.control_hz} Hz is no whole number of physics steps.")
-    same = neutral(robot.model, len(robot.channels))
     return Environment(
         name=name,
         mdp=declared,
@@ -280,7 +300,7 @@ def make(
         rewards=rewards,
         layer=reward,
         history_s=history_s,
-        draw=draw or (lambda key: same),
+        draw=draw,
     )
 
 
@@ -288,7 +308,7 @@ def _all_finite(readout: Readout) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(part)) for part in readout]))
 
 
-def _keep(condition: Array, kept: NamedTuple, otherwise: NamedTuple) -> NamedTuple:
+def _keep(condition: Array, kept: T, otherwise: T) -> T:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), kept, otherwise)
 
 

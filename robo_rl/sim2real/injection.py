@@ -63,16 +63,21 @@ def neutral(model: mujoco.MjModel, channels: int) -> Injection:
     )
 
 
-def wrench_at(push: Push, time_s: Array, bodies: int) -> Array:
+def wrench_at(injection: Injection | None, time_s: Array, bodies: int) -> Array | None:
     """The external wrench on every body at a moment, [bodies, 6]: force N and torque N m, world frame."""
+    if injection is None:
+        return None
+    push = injection.push
     on = (time_s >= push.at_s) & (time_s < push.at_s + push.duration_s)
     slot = jnp.where(on[:, None], jnp.concatenate([push.force_w_n, push.torque_w_nm], axis=1), 0.0)
     target = push.body[:, None] == jnp.arange(bodies)[None]
     return jnp.einsum("kb,kf->bf", target.astype(jnp.float32), slot)
 
 
-def plant_at(injection: Injection, time_s: Array) -> Plant:
-    """The plant at a moment: nominal until the fault strikes."""
+def plant_at(injection: Injection | None, time_s: Array) -> Plant | None:
+    """The plant at a moment: an actuator fault scales its gains from the moment it strikes."""
+    if injection is None:
+        return None
     gain = jnp.where(time_s >= injection.fault.at_s, injection.fault.gain_scale, 1.0)
     return injection.plant._replace(gain_scale=injection.plant.gain_scale * gain)
 
