@@ -1,3 +1,6 @@
 """The suite that decides whether a learned controller may go on a machine."""
 
+from robo_rl.policy import Policy, load_policy
+
 __version__ = "0.1.0"
+__all__ = ["Policy", "__version__", "load_policy"]

@@ -216,7 +216,7 @@ class _Pool:
         count = len(samples)
         sensors = samples[:, :, self.model.nq + 2 * self.model.nv :]
         parts = (
-            samples.reshape(count, -1),
+            samples.reshape(count, samples.shape[1] * samples.shape[2]),
             rate,
             self.views["xpos"][rows, self.base],
             self.views["xmat"][rows, self.base].reshape(count, 9),

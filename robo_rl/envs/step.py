@@ -6,7 +6,7 @@ action map, physics, sensor injectors, observation; reward, cost and end terms s
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -275,16 +275,19 @@ def make(
     reward: str = "task",
     *,
     history_s: float = 0.0,
+    episode_s: float | None = None,
     draw: Callable[[Array], Injection] | None = None,
     engine: str = "mujoco",
 ) -> Environment:
     """The environment registered under `name`.
 
     reward: "task", "energy" or "safety". history_s: the longest latency that can be injected.
-    draw: the injection of each episode from its key; the nominal MDP if left out.
+    episode_s: another time limit than the MDP's own. draw: the injection of each episode from its key; the nominal MDP if left out.
     """
     content.lookup({"mujoco": None}, engine, kind="engine", where=f"make({name!r})")
     declared = mdp.get(name)
+    if episode_s is not None:
+        declared = replace(declared, episode_s=min(episode_s, declared.episode_s))
     robot = load_robot(declared.robot)
     rewards = load_rewards(declared.rewards)
     rewards.upto(reward)

@@ -1,0 +1,130 @@
+"""One report for every study: verdict first, then why, then evidence, then how to reproduce it.
+
+The same blocks become self-contained HTML, Markdown with the figures beside it, and JSON.
+"""
+
+import base64
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+from robo_rl import files
+
+VERDICT_STYLE = {
+    "PASS": ("good", "✔"),
+    "ACCEPT": ("good", "✔"),
+    "GREEN": ("good", "✔"),
+    "FAIL": ("bad", "✘"),
+    "REJECT": ("bad", "✘"),
+    "RED": ("bad", "✘"),
+    "INCONCLUSIVE": ("unsure", "?"),
+    "CONDITIONAL": ("unsure", "?"),
+    "AMBER": ("unsure", "!"),
+    "ERROR": ("broken", "⚠"),
+    "UNKNOWN": ("broken", "∅"),
+}
+
+
+class Paragraph(NamedTuple):
+    """Plain text."""
+
+    text: str
+
+
+class Code(NamedTuple):
+    """A command or other literal text."""
+
+    text: str
+
+
+class Grid(NamedTuple):
+    """A table; a cell that is exactly a verdict is shown as one everywhere."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+
+class Figure(NamedTuple):
+    """A picture with what it shows in words."""
+
+    name: str
+    svg: str
+    caption: str
+
+
+Block = Paragraph | Code | Grid | Figure
+
+
+class Section(NamedTuple):
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+class Report(NamedTuple):
+    """A study's result for people."""
+
+    title: str
+    verdict: str  # one of VERDICT_STYLE, or "" for a study that gives none
+    why: str
+    sections: tuple[Section, ...]
+
+
+def write_report(folder: Path, report: Report, data: dict[str, Any]) -> Path:
+    """Writes report.html, report.md with figures/, and results.json; returns the HTML's path."""
+    files.write_text(folder / "report.html", to_html(report))
+    files.write_text(folder / "report.md", to_markdown(report))
+    for block in (b for s in report.sections for b in s.blocks if isinstance(b, Figure)):
+        files.write_text(folder / "figures" / f"{block.name}.svg", block.svg)
+    files.write_json(folder / "results.json", {"title": report.title, "verdict": report.verdict, "why": report.why, **data})
+    return folder / "report.html"
+
+
+def to_html(report: Report) -> str:
+    """The report as one HTML file that needs no network."""
+    source = Path(__file__).parent / "templates"
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(source), autoescape=True)
+    template = environment.get_template("report.html.j2")
+    return template.render(report=report, style=VERDICT_STYLE, kind=_kind, data_uri=_data_uri)
+
+
+def to_markdown(report: Report) -> str:
+    """The report as Markdown; figures are links to figures/<name>.svg."""
+    lines = [f"# {report.title}", ""]
+    if report.verdict:
+        lines += [f"**{_marked(report.verdict)}**: {report.why}", ""]
+    elif report.why:
+        lines += [report.why, ""]
+    for section in report.sections:
+        lines += [f"## {section.title}", ""]
+        for block in section.blocks:
+            lines += [_block_markdown(block), ""]
+    return "\n".join(lines)
+
+
+def _block_markdown(block: Block) -> str:
+    if isinstance(block, Paragraph):
+        return block.text
+    if isinstance(block, Code):
+        return f"```sh\n{block.text}\n```"
+    if isinstance(block, Figure):
+        return f"![{block.caption}](figures/{block.name}.svg)\n\n{block.caption}"
+    rows = [" | ".join(_marked(cell).replace("|", "\\|").replace("\n", " ") for cell in row) for row in block.rows]
+    head = [" | ".join(block.columns), " | ".join("---" for _ in block.columns)]
+    caption = [block.caption, ""] if block.caption else []
+    return "\n".join([*caption, *(f"| {line} |" for line in head + rows)])
+
+
+def _marked(cell: str) -> str:
+    return f"{VERDICT_STYLE[cell][1]} {cell}" if cell in VERDICT_STYLE else cell
+
+
+def _kind(block: Block) -> str:
+    return type(block).__name__
+
+
+def _data_uri(figure: Figure) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(figure.svg.encode()).decode()

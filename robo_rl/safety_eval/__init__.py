@@ -1,0 +1,1 @@
+"""Evaluation: batched rollouts, metrics, criteria, statistics, the gate, replays and reports."""

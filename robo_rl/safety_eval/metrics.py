@@ -1,0 +1,196 @@
+"""Metrics of recorded episodes: pure functions of a Track, one value per episode.
+
+A value that cannot be known is NaN, and a criterion on NaN is an ERROR or INCONCLUSIVE, never a pass.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.signal
+from numpy.typing import NDArray
+
+from robo_rl.envs.robots import Robot
+from robo_rl.safety_eval.rollout import Track
+
+GRAVITY_MPS2 = 9.81
+LEAST_DISTANCE_M = 0.5  # below it a cost of transport says nothing
+FILTER_WINDOW = 5  # samples, Savitzky-Golay of degree 2
+FILTER_DEGREE = 2
+DEBOUNCE_S = 0.5
+
+Values = NDArray[np.float64]
+
+
+class Episodes(NamedTuple):
+    """Recorded episodes with what a metric needs to know of their environment."""
+
+    track: Track
+    robot: Robot
+    control_s: float
+
+
+class Metric(NamedTuple):
+    """A metric: what it says, its unit, and the function from episodes to [N] values."""
+
+    meaning: str
+    unit: str
+    of: Callable[..., Values]
+    parametrised: bool = False  # takes a cost's name
+
+
+def episode_return(e: Episodes) -> Values:
+    """Sum of rewards."""
+    return e.track.episode_return
+
+
+def survival_s(e: Episodes) -> Values:
+    """Time until termination or the time limit, s."""
+    return e.track.length * e.control_s
+
+
+def fell(e: Episodes) -> Values:
+    """1 if the MDP terminated the episode."""
+    return e.track.fell.astype(float)
+
+
+def distance_m(e: Episodes) -> Values:
+    """Net horizontal displacement of the base over the episode, m."""
+    moved = (_masked(e, e.track.base_velocity_w_mps[..., :2]) * e.control_s).sum(axis=0)
+    return np.linalg.norm(moved, axis=-1)
+
+
+def mean_speed_mps(e: Episodes) -> Values:
+    """Net horizontal displacement per time, m/s."""
+    return distance_m(e) / np.maximum(survival_s(e), e.control_s)
+
+
+def energy_j(e: Episodes) -> Values:
+    """Integral of the sum of positive joint power, J; braking is not credited."""
+    return _masked(e, e.track.positive_power_w).sum(axis=0) * e.control_s
+
+
+def mean_power_w(e: Episodes) -> Values:
+    """Energy per time, W."""
+    return energy_j(e) / np.maximum(survival_s(e), e.control_s)
+
+
+def cost_of_transport(e: Episodes) -> Values:
+    """E / (m g d); NaN below a distance of 0.5 m."""
+    travelled = distance_m(e)
+    enough = travelled >= LEAST_DISTANCE_M
+    safe = np.where(enough, travelled, 1.0)
+    return np.where(enough, energy_j(e) / (e.robot.mass_kg * GRAVITY_MPS2 * safe), np.nan)
+
+
+def violation_rate(e: Episodes, cost: str) -> Values:
+    """Steps with cost > 0 / steps."""
+    return (_cost(e, cost) > 0).sum(axis=0) / np.maximum(e.track.length, 1)
+
+
+def longest_violation_s(e: Episodes, cost: str) -> Values:
+    """Longest run of consecutive violating steps, s."""
+    return longest_run(_cost(e, cost) > 0) * e.control_s
+
+
+def violation_events(e: Episodes, cost: str) -> Values:
+    """Number of violations, those less than 0.5 s after the last one counted with it."""
+    return debounced_events(_cost(e, cost) > 0, round(DEBOUNCE_S / e.control_s)).astype(float)
+
+
+def any_violation_rate(e: Episodes) -> Values:
+    """Steps on which any cost is > 0 / steps."""
+    any_cost = np.any([_cost(e, name) > 0 for name in e.track.costs], axis=0)
+    return any_cost.sum(axis=0) / np.maximum(e.track.length, 1)
+
+
+def max_tilt_rad(e: Episodes) -> Values:
+    """Largest tilt of the base, rad."""
+    return np.where(e.track.alive, e.track.tilt_rad, 0.0).max(axis=0)
+
+
+def max_speed_mps(e: Episodes) -> Values:
+    """Largest horizontal speed of the base, m/s."""
+    return np.linalg.norm(_masked(e, e.track.base_velocity_w_mps[..., :2]), axis=-1).max(axis=0)
+
+
+def peak_acceleration_mps2(e: Episodes) -> Values:
+    """Peak of the base's filtered acceleration, m/s2: Savitzky-Golay, degree 2, 5 samples."""
+    return _peak_derivative(e, order=1)
+
+
+def peak_jerk_mps3(e: Episodes) -> Values:
+    """Peak of the base's filtered jerk, m/s3: Savitzky-Golay, degree 2, 5 samples."""
+    return _peak_derivative(e, order=2)
+
+
+def action_roughness(e: Episodes) -> Values:
+    """Root mean square change of the action per control step, share of full range."""
+    change = np.diff(e.track.action, axis=0) / 2.0
+    counted = e.track.alive[1:, :, None]
+    count = np.maximum(e.track.alive[1:].sum(axis=0), 1) * e.track.action.shape[-1]
+    return np.sqrt(np.where(counted, change**2, 0.0).sum(axis=(0, 2)) / count)
+
+
+METRICS: dict[str, Metric] = {
+    "return": Metric("sum of rewards", "1", episode_return),
+    "survival": Metric("time until termination", "s", survival_s),
+    "fell": Metric("1 if terminated", "1", fell),
+    "distance": Metric("net displacement", "m", distance_m),
+    "speed": Metric("net displacement per time", "m/s", mean_speed_mps),
+    "energy": Metric("integral of positive joint power", "J", energy_j),
+    "power": Metric("energy per time", "W", mean_power_w),
+    "cost_of_transport": Metric("energy / (weight * distance)", "1", cost_of_transport),
+    "violation_rate": Metric("violating steps / steps", "1", violation_rate, True),
+    "violation_events": Metric("violations, debounced 0.5 s", "1", violation_events, True),
+    "longest_violation": Metric("longest run of violating steps", "s", longest_violation_s, True),
+    "any_violation_rate": Metric("steps with any violation / steps", "1", any_violation_rate),
+    "max_tilt": Metric("largest tilt", "rad", max_tilt_rad),
+    "max_speed": Metric("largest speed", "m/s", max_speed_mps),
+    "peak_acceleration": Metric("peak acceleration (sg2-5)", "m/s2", peak_acceleration_mps2),
+    "peak_jerk": Metric("peak jerk (sg2-5)", "m/s3", peak_jerk_mps3),
+    "action_roughness": Metric("rms change of action per step", "1", action_roughness),
+}
+
+
+def longest_run(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Longest run of True along the first axis, [T, N] to [N]."""
+    longest = np.zeros(flags.shape[1], int)
+    current = np.zeros(flags.shape[1], int)
+    for row in flags:
+        current = np.where(row, current + 1, 0)
+        longest = np.maximum(longest, current)
+    return longest
+
+
+def debounced_events(flags: NDArray[np.bool_], gap: int) -> NDArray[np.int64]:
+    """Runs of True along the first axis, those at most `gap` steps apart counted once, [T, N] to [N]."""
+    events = np.zeros(flags.shape[1], int)
+    since = np.full(flags.shape[1], gap + 1)
+    for row in flags:
+        events += row & (since > gap)
+        since = np.where(row, 0, since + 1)
+    return events
+
+
+def _cost(e: Episodes, name: str) -> Values:
+    return np.where(e.track.alive, e.track.costs[name], 0.0)
+
+
+def _masked(e: Episodes, values: NDArray[np.floating]) -> Values:
+    mask = e.track.alive.reshape(*e.track.alive.shape, *[1] * (values.ndim - 2))
+    return np.where(mask, values, 0.0).astype(float)
+
+
+def _peak_derivative(e: Episodes, order: int) -> Values:
+    peaks = np.zeros(e.track.episodes)
+    for n in range(e.track.episodes):
+        velocity = e.track.base_velocity_w_mps[: e.track.length[n], n].astype(float)
+        if len(velocity) < FILTER_WINDOW:
+            peaks[n] = np.nan
+            continue
+        rate = scipy.signal.savgol_filter(
+            velocity, FILTER_WINDOW, FILTER_DEGREE, deriv=order, delta=e.control_s, axis=0
+        )
+        peaks[n] = np.linalg.norm(rate, axis=1).max()
+    return peaks

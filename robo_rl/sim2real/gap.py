@@ -1,0 +1,343 @@
+"""The gap study: how large each departure from simulation may grow before the policy breaks."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robo_rl import contract, plots, report
+from robo_rl.content import UserError
+from robo_rl.envs.robots import Robot
+from robo_rl.envs.step import Environment, make
+from robo_rl.policy import Policy, load_policy
+from robo_rl.safety_eval.rollout import check_fits, episode_keys, rollout
+from robo_rl.safety_eval.statistics import Interval, rate_bounds
+from robo_rl.scenarios.schema import stack
+from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
+from robo_rl.sim2real.injectors import NotApplicable, inject
+from robo_rl.sim2real.profiles import Profile, load_profile
+
+GAP_SEED = 8_000_003
+SUCCESS_FLOOR = 0.8  # a policy has broken where fewer episodes than this succeed
+RETURN_KEPT = 0.5  # an episode succeeds when it survives and keeps this share of the nominal return
+GREEN_MARGIN, AMBER_MARGIN = 2.0, 1.0
+TOGETHER = "everything at once"
+
+
+class Sweep(NamedTuple):
+    """One departure, swept from nothing to far beyond what is real. [levels], the first is nominal."""
+
+    name: str
+    section: str
+    unit: str
+    measured: float | None
+    source: str
+    mitigation: str
+    magnitudes: NDArray[np.float64]
+    successes: NDArray[np.int64]
+    episodes: int
+    retention: NDArray[np.float64]  # mean return / nominal mean return
+    breaking: Interval  # inf: did not break within the sweep
+    margin: Interval | None  # breaking point / measured magnitude
+    verdict: str
+    why: str
+
+
+class GapResult(NamedTuple):
+    """The study's findings."""
+
+    policy: Policy
+    env: Environment
+    profile: Profile
+    sweeps: tuple[Sweep, ...]
+    skipped: dict[str, str]
+    nominal_return: float
+    nominal_success: Interval
+    seed: int
+    episodes: int
+    episode_s: float
+
+
+class _Plan(NamedTuple):
+    name: str
+    magnitudes: NDArray[np.float64]
+    injections: list[Injection]  # level by level, episodes within a level
+
+
+def gap(
+    run: Path,
+    profile_name: str | None = None,
+    seed: int = GAP_SEED,
+    episodes: int = 32,
+    levels: int = 6,
+    episode_s: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> GapResult:
+    """Sweeps every row of a profile that applies to the policy's robot, all in one batch.
+
+    profile_name: the robot's own profile if left out. episode_s: shorter episodes than the task's.
+    """
+    least = math.ceil(math.log(0.05) / math.log(SUCCESS_FLOOR))
+    if episodes < least:
+        raise UserError(f"gap: episodes={episodes} cannot show a success rate of {SUCCESS_FLOOR:.0%}; at least {least} are needed.")
+    policy = load_policy(run)
+    nominal = make(policy.contract["env"], str(policy.contract.get("reward", "task")))
+    check_fits(nominal, policy)
+    profile = load_profile(profile_name or nominal.robot.file.profile)
+    plans, skipped = _plans(nominal.robot, profile, seed, episodes, levels)
+    if not plans:
+        raise UserError(f"profile {profile.name}: no row applies to {nominal.robot.name}: {skipped}")
+    batch = stack([neutral_of(nominal.robot)] * episodes + [i for plan in plans for i in plan.injections])
+    env = make(nominal.name, nominal.layer, history_s=max(longest_latency_s(batch)), episode_s=episode_s)
+    keys = episode_keys(seed, episodes)[np.tile(np.arange(episodes), len(batch.fault.at_s) // episodes)]
+    track = rollout(env, policy, keys, batch, on_progress)
+    returns = np.where(track.crashed, -np.inf, track.episode_return).reshape(-1, episodes)
+    survived = ~(track.fell | track.crashed).reshape(-1, episodes)
+    reference = float(np.median(returns[0]))
+    if not np.isfinite(reference):
+        raise UserError(f"{run}: the policy produces numbers that are not finite in the undisturbed task.")
+    success = survived & (returns >= _least_return(reference))
+    sweeps, at = [], 1
+    for plan in plans:
+        count = len(plan.magnitudes) - 1
+        rows = [0, *range(at, at + count)]
+        at += count
+        sweeps.append(_sweep(plan, profile, success[rows], returns[rows]))
+    low, high = rate_bounds(int(success[0].sum()), episodes)
+    nominal_success = Interval(low, float(success[0].mean()), high)
+    return GapResult(
+        policy, env, profile, tuple(sweeps), skipped, reference, nominal_success, seed, episodes,
+        env.mdp.episode_s,
+    )  # fmt: skip
+
+
+def neutral_of(robot: Robot) -> Injection:
+    """The injection that changes nothing, for a robot."""
+    return neutral(robot.model, len(robot.channels))
+
+
+def _least_return(reference: float) -> float:
+    """The return an episode must keep; a task of negative returns may lose as much as one of positive."""
+    return reference - (1.0 - RETURN_KEPT) * abs(reference)
+
+
+def _plans(
+    robot: Robot, profile: Profile, seed: int, episodes: int, levels: int
+) -> tuple[list[_Plan], dict[str, str]]:
+    plans, skipped = [], {}
+    for name, row in profile.rows.items():
+        magnitudes = sweep_levels(row.measured, row.sweep_to, levels)
+        try:
+            plans.append(_Plan(name, magnitudes, [
+                inject(neutral_of(robot), robot, row.injector, m, _rng(seed, e, name), name, **row.options)
+                for m in magnitudes[1:] for e in range(episodes)
+            ]))  # fmt: skip
+        except NotApplicable as reason:
+            skipped[name] = str(reason)
+    applied = [plan.name for plan in plans if profile.rows[plan.name].measured is not None]
+    multiples = np.array([0.0, 0.5, 1.0, 2.0, 4.0])
+    if applied:
+        everything = [
+            _together(robot, profile, applied, multiple, seed, e) for multiple in multiples[1:] for e in range(episodes)
+        ]
+        plans.append(_Plan(TOGETHER, multiples, everything))
+    return plans, skipped
+
+
+def _together(
+    robot: Robot, profile: Profile, names: list[str], multiple: float, seed: int, episode: int
+) -> Injection:
+    """Every measured departure at once, each at a multiple of its measured magnitude."""
+    made = neutral_of(robot)
+    for name in names:
+        row = profile.rows[name]
+        magnitude = min(multiple * (row.measured or 0.0), row.sweep_to)
+        made = inject(made, robot, row.injector, magnitude, _rng(seed, episode, name), name, **row.options)
+    return made
+
+
+def sweep_levels(measured: float | None, sweep_to: float, levels: int) -> NDArray[np.float64]:
+    """Zero, then `levels` magnitudes from the measured one (or a tenth of the range) to sweep_to, geometric."""
+    first = measured if measured is not None else sweep_to / 10.0
+    return np.concatenate([[0.0], np.geomspace(first, sweep_to, levels)])
+
+
+def _rng(seed: int, episode: int, name: str) -> np.random.Generator:
+    return np.random.default_rng([seed, episode, *name.encode()])
+
+
+def _sweep(
+    plan: _Plan, profile: Profile, success: NDArray[np.bool_], returns: NDArray[np.float64]
+) -> Sweep:
+    row = profile.rows.get(plan.name)
+    measured = row.measured if row else 1.0
+    breaking = breaking_point(plan.magnitudes, success)
+    nominal = np.mean(returns[0])
+    retention = np.mean(np.where(np.isfinite(returns), returns, 0.0), axis=1) / nominal if nominal else np.full(len(returns), np.nan)
+    margin = None if measured is None else Interval(*(b / measured for b in breaking))
+    verdict, why = margin_verdict(margin, plan.magnitudes[-1] / measured if measured else None)
+    return Sweep(
+        name=plan.name,
+        section=row.section if row else "dynamics",
+        unit=row.unit if row else "x measured",
+        measured=measured,
+        source=row.source if row else "every row of the profile at once, each at a multiple of its measured magnitude",
+        mitigation=row.mitigation if row else "Fix the RED and AMBER rows above first.",
+        magnitudes=plan.magnitudes,
+        successes=success.sum(axis=1),
+        episodes=success.shape[1],
+        retention=retention,
+        breaking=breaking,
+        margin=margin,
+        verdict=verdict,
+        why=why,
+    )
+
+
+def breaking_point(
+    magnitudes: NDArray[np.float64], success: NDArray[np.bool_], floor: float = SUCCESS_FLOOR
+) -> Interval:
+    """The smallest magnitude whose success rate falls below the floor, with its interval.
+
+    success: [levels, episodes]. Between levels rates are interpolated linearly; a rate never rises
+    again with magnitude (running minimum). The lower bound is where the exact lower confidence
+    bound of the success rate crosses the floor, the upper one where the upper bound does; both
+    one-sided 95 %. inf: not within the sweep (right-censored).
+    """
+    n = success.shape[1]
+    counts = success.sum(axis=1)
+    bounds = [rate_bounds(int(c), n) for c in counts]
+    rates = (np.array([b[0] for b in bounds]), counts / n, np.array([b[1] for b in bounds]))
+    return Interval(*(crossing(magnitudes, np.minimum.accumulate(r), floor) for r in rates))
+
+
+def crossing(magnitudes: NDArray[np.float64], rates: NDArray[np.float64], floor: float) -> float:
+    """Where a falling curve goes below the floor, interpolated; 0 if it starts there, inf if it never does."""
+    below = np.flatnonzero(rates < floor)
+    if not below.size:
+        return math.inf
+    k = int(below[0])
+    if k == 0:
+        return 0.0
+    share = (rates[k - 1] - floor) / (rates[k - 1] - rates[k])
+    return float(magnitudes[k - 1] + share * (magnitudes[k] - magnitudes[k - 1]))
+
+
+def margin_verdict(margin: Interval | None, largest: float | None) -> tuple[str, str]:
+    """GREEN where the margin's lower bound is at least 2, AMBER at least 1, RED below; UNKNOWN unmeasured."""
+    if margin is None or largest is None:
+        return "UNKNOWN", "the real magnitude has not been measured"
+    text = f"breaks at {_bounded(margin, largest)} times the measured magnitude"
+    if margin.low >= GREEN_MARGIN:
+        return "GREEN", text
+    if margin.low >= AMBER_MARGIN:
+        return "AMBER", text
+    return "RED", text
+
+
+def _bounded(margin: Interval, largest: float) -> str:
+    low, point, high = (f"{b:.2g}" if math.isfinite(b) else f"more than {largest:.2g}" for b in margin)
+    if low == point == high:
+        return low
+    return f"{point} ({low} to {high})"
+
+
+def write(result: GapResult, folder: Path, command: str) -> Path:
+    """Report, figures and JSON; returns the HTML report's path."""
+    return report.write_report(folder, _report(result, command), _data(result, command))
+
+
+def _report(result: GapResult, command: str) -> report.Report:
+    order = {"RED": 0, "AMBER": 1, "UNKNOWN": 2, "GREEN": 3}
+    ranked = sorted(result.sweeps, key=lambda s: (order[s.verdict], s.margin.low if s.margin else 0.0))
+    counts = {v: sum(s.verdict == v for s in result.sweeps) for v in order}
+    worst = next((v for v in order if counts[v]), "UNKNOWN")
+    table = report.Grid(
+        ("departure", "verdict", "margin (breaking point / measured)", "measured", "breaking point", "success at measured", "return kept at measured"),
+        tuple(_line(s) for s in ranked),
+        "Most critical first. Margin: higher is better; GREEN from 2, AMBER from 1, by its lower bound.",
+    )
+    figure = plots.degradation([_drawn(s) for s in ranked])
+    details = (
+        f"An episode succeeds when it survives {result.episode_s:g} s and keeps {RETURN_KEPT:.0%} of the nominal return "
+        f"({result.nominal_return:.0f}). A policy has broken where fewer than {SUCCESS_FLOOR:.0%} succeed. "
+        f"{result.episodes} episodes a level, the same seeds at every level; bounds are exact and one-sided 95 %."
+    )
+    sources = report.Grid(
+        ("departure", "measured magnitude and source", "what to do"),
+        tuple((s.name, f"{_measured(s)}: {s.source}", s.mitigation) for s in ranked),
+    )
+    untested = [f"{name} ({why})" for name, why in result.skipped.items()]
+    untested += ["transfer to a second physics engine", "terrain, deformable contact, heat and wear"]
+    why = ", ".join(f"{counts[v]} {v}" for v in order if counts[v]) + f" of {len(result.sweeps)} departures."
+    return report.Report(
+        f"Gap to reality: {result.policy.contract['env']} ({result.policy.contract.get('algo', 'policy')}), profile {result.profile.name}",
+        worst,
+        why,
+        (
+            report.Section("Breaking points", (report.Paragraph(details), table)),
+            report.Section("Degradation", (report.Figure("degradation", figure, f"Success rate with exact bounds and return kept, n = {result.episodes} a level."),)),
+            report.Section("Where the magnitudes come from", (sources,)),
+            report.Section("Not tested", (report.Paragraph("; ".join(untested) + "."),)),
+            report.Section("Reproduce", (report.Code(command), _provenance(result))),
+        ),
+    )  # fmt: skip
+
+
+def _line(s: Sweep) -> tuple[str, ...]:
+    largest = s.magnitudes[-1] / s.measured if s.measured else None
+    at = int(np.argmin(np.abs(s.magnitudes - (s.measured or 0.0))))
+    low, high = rate_bounds(int(s.successes[at]), s.episodes)
+    margin = "unknown" if s.margin is None or largest is None else _bounded(s.margin, largest)
+    breaking = f"{s.breaking.point:.3g} {s.unit}" if math.isfinite(s.breaking.point) else f"> {s.magnitudes[-1]:.3g} {s.unit}"
+    return (
+        s.name, s.verdict, margin, _measured(s), breaking,
+        f"{s.successes[at]}/{s.episodes} ({low:.0%} to {high:.0%})", f"{s.retention[at]:.0%}",
+    )  # fmt: skip
+
+
+def _measured(s: Sweep) -> str:
+    return "not measured" if s.measured is None else f"{s.measured:g} {s.unit}"
+
+
+def _drawn(s: Sweep) -> plots.Degradation:
+    bounds = np.array([rate_bounds(int(c), s.episodes) for c in s.successes])
+    breaking = s.breaking.point if math.isfinite(s.breaking.point) else None
+    return plots.Degradation(
+        s.name, s.unit, s.magnitudes, s.successes / s.episodes, bounds[:, 0], bounds[:, 1], s.retention,
+        SUCCESS_FLOOR, s.measured, breaking, s.verdict,
+    )  # fmt: skip
+
+
+def _provenance(result: GapResult) -> report.Grid:
+    rows = [("policy weights (SHA-256)", result.policy.digest), ("seed", str(result.seed))]
+    return report.Grid(("what", "value"), tuple(rows + list(contract.versions().items())))
+
+
+def _data(result: GapResult, command: str) -> dict[str, Any]:
+    return {
+        "profile": result.profile.model_dump(),
+        "sweeps": [
+            {**s._asdict(), "breaking": _censored(s.breaking), "margin": _censored(s.margin)} for s in result.sweeps
+        ],
+        "skipped": result.skipped,
+        "nominal_return": result.nominal_return,
+        "nominal_success": result.nominal_success._asdict(),
+        "episodes": result.episodes,
+        "episode_s": result.episode_s,
+        "seed": result.seed,
+        "command": command,
+        "policy_sha256": result.policy.digest,
+        "versions": contract.versions(),
+    }
+
+
+def _censored(interval: Interval | None) -> dict[str, float | bool | None] | None:
+    """An interval in which infinity (not within the sweep) is null and said to be censored."""
+    if interval is None:
+        return None
+    values = {key: (value if math.isfinite(value) else None) for key, value in interval._asdict().items()}
+    return {**values, "censored": not math.isfinite(interval.point)}

@@ -1,0 +1,56 @@
+"""Checkpoints: the whole state of a training loop as plain arrays, whole on disk or not there at all."""
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from robo_rl import files, trees
+from robo_rl.content import UserError, read_json
+
+KEPT = 2
+PREFIX = "step_"
+
+
+class Progress(NamedTuple):
+    """Where a run is: environment steps done and seconds spent training."""
+
+    steps: int
+    train_s: float
+
+
+def save(folder: Path, state: Any, progress: Progress) -> Path:  # noqa: ANN401
+    """Writes a checkpoint folder and then drops all but the newest ones."""
+    target = folder / f"{PREFIX}{progress.steps:012d}"
+    if target.exists():
+        return target
+    with files.replacing_folder(target) as temporary:
+        files.write_arrays(temporary / "state.npz", trees.to_arrays(state))
+        meta = {**progress._asdict(), "sha256": files.file_digest(temporary / "state.npz")}
+        files.write_json(temporary / "meta.json", meta)
+    for old in _found(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    return target
+
+
+def load(folder: Path, like: Any) -> tuple[Any, Progress]:  # noqa: ANN401
+    """The newest checkpoint that is whole, in the structure of `like`.
+
+    Raises UserError where there is none, or where it belongs to another run's structure.
+    """
+    damaged = []
+    for candidate in reversed(_found(folder)):
+        try:
+            meta = read_json(candidate / "meta.json")
+            if files.file_digest(candidate / "state.npz") != meta["sha256"]:
+                raise UserError(f"{candidate}: digest does not match")
+            arrays = files.read_arrays(candidate / "state.npz")
+        except (UserError, OSError, KeyError) as error:
+            damaged.append(f"{candidate.name} ({error})")
+            continue
+        return trees.from_arrays(arrays, like, candidate), Progress(int(meta["steps"]), float(meta["train_s"]))
+    detail = f" Damaged: {'; '.join(damaged)}." if damaged else ""
+    raise UserError(f"{folder}: no checkpoint to go on from.{detail}")
+
+
+def _found(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{PREFIX}*"))

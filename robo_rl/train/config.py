@@ -1,0 +1,161 @@
+"""What a training run is: key=value over the presets in configs/, checked before anything starts."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from robo_rl import content
+
+M = TypeVar("M", bound=BaseModel)
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Activation = Literal["tanh", "relu", "swish"]
+Layers = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    """A frozen set of named values; an unknown name is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ppo(Strict):
+    """PPO hyperparameters; robots * unroll samples an iteration, split by robot into minibatches."""
+
+    robots: Positive
+    unroll: Positive
+    minibatches: Positive
+    epochs: Positive
+    learning_rate: Rate
+    final_learning_rate: Rate
+    discount: Share
+    gae_lambda: Share
+    clip: Rate
+    entropy: Annotated[float, Field(ge=0)]
+    value_weight: Rate
+    max_gradient_norm: Rate
+    initial_std: Rate
+    reward_scale: Rate
+    hidden: Layers
+    activation: Activation
+    steps: Positive
+
+
+class Sac(Strict):
+    """SAC hyperparameters; updates_per_step gradient updates after each step of all robots."""
+
+    robots: Positive
+    updates_per_step: Positive
+    batch: Positive
+    warmup: Positive
+    replay: Positive
+    learning_rate: Rate
+    alpha_learning_rate: Rate
+    discount: Share
+    tau: Share
+    reward_scale: Rate
+    hidden: Layers
+    activation: Activation
+    steps: Positive
+
+
+class TrainConfig(Strict):
+    """One training run, everything resolved."""
+
+    env: str
+    algo: Literal["ppo", "sac"]
+    reward: Literal["task", "energy", "safety"] = "task"
+    trainer: Literal["jax", "sb3"] = "jax"
+    seed: Annotated[int, Field(ge=0)] = 0
+    out: str
+    eval_points: Annotated[int, Field(ge=0)] = 10
+    eval_episodes: Positive = 8
+    checkpoint_s: Rate = 30.0
+    ppo: Ppo | None = None
+    sac: Sac | None = None
+
+    @property
+    def hyper(self) -> Ppo | Sac:
+        """The hyperparameters of the chosen algorithm."""
+        chosen = self.ppo if self.algo == "ppo" else self.sac
+        assert chosen is not None
+        return chosen
+
+    @property
+    def steps(self) -> int:
+        """Environment steps to train for."""
+        return self.hyper.steps
+
+
+def parse(words: list[str]) -> dict[str, Any]:
+    """key=value words as a nested mapping (dots nest); a word without '=' is an error."""
+    for word in words:
+        if "=" not in word or word.startswith("="):
+            raise content.UserError(f"argument {word!r}: key=value expected, for example env=hopper.")
+    try:
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist(words))
+    except OmegaConfBaseException as error:
+        raise content.UserError(f"arguments {' '.join(words)!r}: {error}") from error
+    assert isinstance(parsed, dict)
+    return {str(key): value for key, value in parsed.items()}
+
+
+def preset(algo: str, env: str) -> dict[str, Any]:
+    """The preset of an algorithm for an environment: its default block with the environment's on top."""
+    known = {name: None for name in ("ppo", "sac")}
+    content.lookup(known, algo, kind="algorithm", where="algo")
+    path = content.find("configs", algo)
+    blocks = content.read_yaml(path)
+    return {**blocks["default"], **blocks["envs"].get(env, {})}
+
+
+def resolve(words: dict[str, Any]) -> TrainConfig:
+    """A complete run from the user's words over the preset; `steps` stands for the algorithm's own."""
+    given = dict(words)
+    for needed in ("env", "algo"):
+        if needed not in given:
+            raise content.UserError(f"train: {needed}=... is missing.")
+    env, algo = str(given["env"]), str(given["algo"])
+    own = given.pop(algo, None) or {}
+    steps = {"steps": given.pop("steps")} if "steps" in given else {}
+    hyper = {**preset(algo, env), **own, **steps}
+    given.setdefault("out", default_folder(given))
+    return check(TrainConfig, {**given, algo: hyper}, "train")
+
+
+def default_folder(given: dict[str, Any]) -> str:
+    """runs/<env>-<algo>-<reward>-s<seed>, with the trainer where it is not the default one."""
+    trainer = "" if given.get("trainer", "jax") == "jax" else f"-{given['trainer']}"
+    name = f"{given['env']}-{given['algo']}-{given.get('reward', 'task')}{trainer}-s{given.get('seed', 0)}"
+    return str(Path("runs") / name)
+
+
+def check(kind: type[M], value: dict[str, Any], where: str) -> M:
+    """The model of a mapping; an error names the key, what was given, and what is close."""
+    try:
+        return kind(**value)
+    except ValidationError as error:
+        raise content.UserError("\n".join(_explain(kind, e, where) for e in error.errors())) from error
+
+
+def _explain(kind: type[BaseModel], error: Any, where: str) -> str:  # noqa: ANN401
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {key}={error['input']!r}: {error['msg']}."
+    known = _fields(kind)
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{where}: no key named {key!r}.{hint} Known: {', '.join(known)}."
+
+
+def _fields(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    nested = {"ppo": Ppo, "sac": Sac}
+    names = []
+    for name in kind.model_fields:
+        names += _fields(nested[name], f"{name}.") if name in nested else [prefix + name]
+    return names

@@ -1,0 +1,80 @@
+"""What a training loop offers to whatever runs it, and the parts PPO and SAC share."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from brax.training.acme import running_statistics
+from brax.training.acme.specs import Array as Spec
+
+from robo_rl.engines.base import Array
+from robo_rl.envs.step import State
+from robo_rl.policy import Network
+
+ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}
+STD_EPSILON = 1e-6
+
+
+class Learner(NamedTuple):
+    """A training loop as three functions over one state, which is all that a checkpoint must hold."""
+
+    init: Callable[[Array], Any]
+    advance: Callable[[Any], tuple[Any, dict[str, Array]]]  # jitted; the state is donated
+    network: Callable[[Any], Network]  # the deterministic policy of a state
+    steps_per_advance: int
+
+
+def init_statistics(size: int) -> running_statistics.RunningStatisticsState:
+    """Running mean and deviation of observations, before any."""
+    return running_statistics.init_state(Spec((size,), jnp.dtype("float32")), std_eps=STD_EPSILON)
+
+
+def numbered(layers: Any) -> list[Any]:  # noqa: ANN401
+    """The layers of a brax MLP in order."""
+    return [layers[f"hidden_{i}"] for i in range(len(layers))]
+
+
+def to_network(
+    layers: list[Any],
+    statistics: running_statistics.RunningStatisticsState,
+    activation: str,
+    head: str,
+) -> Network:
+    """Dense layers that end in the mean action, and the observation statistics, as a stored policy."""
+    return Network(
+        mean=np.asarray(statistics.mean),
+        std=np.asarray(statistics.std),
+        clip=np.inf,
+        weights=tuple(np.asarray(layer["kernel"]) for layer in layers),
+        biases=tuple(np.asarray(layer["bias"]) for layer in layers),
+        activation=activation,
+        head=head,
+    )
+
+
+def episode_sums(outcome: State) -> dict[str, Array]:
+    """What the training log needs of one step of all robots, as sums."""
+    done = outcome.done.astype(jnp.float32)
+    sums = {
+        "episodes": jnp.sum(done),
+        "episode_return": jnp.sum(done * outcome.episode_return),
+        "episode_length": jnp.sum(done * outcome.step),
+        "episode_cost": jnp.sum(done * outcome.episode_cost),
+        "falls": jnp.sum(outcome.terminated),
+        "errors": jnp.sum(outcome.error),
+    }
+    sums |= {f"reward/{name}": jnp.mean(value) for name, value in outcome.terms.items()}
+    return sums | {f"cost/{name}": jnp.mean(value) for name, value in outcome.costs.items()}
+
+
+def summarise(sums: dict[str, Array]) -> dict[str, Array]:
+    """Log entries from sums stacked over steps, [..., steps]: means per episode and per step."""
+    count = jnp.sum(sums["episodes"])
+    entries = {"episodes": count, "errors": jnp.sum(sums["errors"])}
+    for name in ("episode_return", "episode_length", "episode_cost", "falls"):
+        entries[name] = jnp.where(count > 0, jnp.sum(sums[name]) / jnp.maximum(count, 1.0), jnp.nan)
+    means = {name: jnp.mean(value) for name, value in sums.items() if "/" in name}
+    return entries | means
