@@ -1,11 +1,14 @@
 """The one console command, robo-rl: every job of the suite as key=value words over a preset."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from robo_rl.content import UserError
@@ -73,6 +76,222 @@ def _train(resolved: Any, *, resume: bool) -> None:  # noqa: ANN401
             f"{last['episodes']:.0f} episodes."
         )
     console.print(f"Run folder: {folder}")
+
+
+@app.command()
+def compare(words: Words = None) -> None:
+    """Train and compare algorithms and reward layers over seeds; curves, scores, behaviour, report.
+
+    robo-rl compare env=hopper algo=ppo,sac reward=task,energy,safety seeds=5 out=DIR
+
+    Runs that are already there are kept, unfinished ones go on. ppo.KEY=..., sac.KEY=... and
+    trainer=sb3 are passed to training; episodes: final evaluation episodes per run.
+    """
+    from robo_rl import compare as comparing
+    from robo_rl.train import config
+
+    given = config.parse(words or [])
+    env = _needed(given, "env", "compare")
+    arms = comparing.variants(_list(given, "algo", "ppo,sac"), _list(given, "reward", "task"))
+    seeds, episodes = range(_count(given, "seeds", 3)), _count(given, "episodes", 20)
+    folder = Path(str(given.pop("out", f"runs/compare-{env}")))
+    result = comparing.compare(env, arms, seeds, folder, given, console, episodes)
+    path = comparing.write(result, folder, _command("compare", words))
+    table = Table("variant", "task return, IQM [95 %]", "training, min", title=f"Comparison on {env}")
+    for arm in result.variants:
+        returns = [t.task_return for t in result.of(arm)]
+        minutes = sum(t.train_s for t in result.of(arm)) / 60 / len(returns)
+        table.add_row(str(arm), str(bootstrap_of(returns)), f"{minutes:.1f}")
+    console.print(table)
+    console.print(f"Report: {path}")
+
+
+@app.command()
+def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None) -> None:
+    """Run a safety suite on a policy; verdicts, JUnit, JSON, HTML, replays.
+
+    robo-rl safety RUN suite=locomotion baseline=OLD_RUN
+
+    Exit code 0 accept, 1 reject, 2 conditional, 3 error. Keys: suite, baseline, seed, episodes, out.
+    """
+    from robo_rl.safety_eval import study
+
+    given = _keys(words, ("suite", "baseline", "seed", "episodes", "out"), "safety")
+    suite = str(given.get("suite", "locomotion"))
+    with _steps_bar(f"Safety suite {suite}") as show:
+        result = study.study(
+            run,
+            suite,
+            baseline=Path(str(given["baseline"])) if "baseline" in given else None,
+            seed=_count(given, "seed", study.HELD_OUT_SEED),
+            episodes=_count(given, "episodes", 0) or None,
+            on_progress=show,
+        )
+    folder = Path(str(given.get("out", run / "safety" / result.suite.name)))
+    path = study.write(result, folder, _command(f"safety {run}", words))
+    table = Table("criterion", "scenarios passed", "not passed", title=f"Safety suite {result.suite.name}")
+    for name in result.suite.criteria:
+        found = [f for f in result.findings if f.criterion == name]
+        if found:
+            bad = [f"{f.scenario} {f.verdict} {f.failures}/{f.episodes}" for f in found if f.verdict != "PASS"]
+            table.add_row(name, f"{len(found) - len(bad)}/{len(found)}", ", ".join(bad))
+    console.print(table)
+    console.print(f"[bold]{result.gate}[/]: {result.why}")
+    console.print(f"Report: {path}")
+    raise typer.Exit(result.gate.exit_code)
+
+
+@app.command()
+def replay(file: Annotated[Path, typer.Argument(help="A replay bundle.")], words: Words = None) -> None:
+    """Run a stored episode again and check that it is the same to the last bit; gif=FILE draws it."""
+    from robo_rl.safety_eval import replay as replaying
+
+    given = _keys(words, ("gif",), "replay")
+    done = replaying.replay(file)
+    about = done.meta
+    console.print(f"{about['env']}, scenario {about['scenario']}, episode {about['episode']}, seed {about['seed']}")
+    console.print(f"sampled: {about['sampled']}; failed: {', '.join(about['failed']) or 'nothing'}")
+    seconds = int(done.track.length[0]) * done.env.control_s
+    end = "fell" if done.track.fell[0] else "crashed" if done.track.crashed[0] else "ran to the end"
+    console.print(f"{seconds:.2f} s, return {done.track.reward[:, 0].sum():.2f}, {end}")
+    if "gif" in given:
+        from robo_rl.rendering import write_gif
+
+        console.print(f"Picture: {write_gif(done, Path(str(given['gif'])))}")
+    if done.same_state and done.same_rewards:
+        console.print("Reproduced bit for bit.")
+        return
+    raise UserError(
+        f"{file}: not reproduced (rewards differ from step {done.first_difference}); "
+        f"recorded on {about['versions'].get('machine')} with MuJoCo {about['versions'].get('mujoco')}."
+    )
+
+
+@app.command()
+def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None) -> None:
+    """Measure how far a policy is from breaking on a real robot: breaking points and margins.
+
+    robo-rl gap RUN profile=planar-legged episodes=32 levels=6
+
+    Keys: profile (the robot's own if left out), seed, episodes, levels, episode_s, out.
+    """
+    from robo_rl.sim2real import gap as gaps
+
+    given = _keys(words, ("profile", "seed", "episodes", "levels", "episode_s", "out"), "gap")
+    with _steps_bar("Gap study") as show:
+        result = gaps.gap(
+            run,
+            str(given["profile"]) if "profile" in given else None,
+            seed=_count(given, "seed", gaps.GAP_SEED),
+            episodes=_count(given, "episodes", 32),
+            levels=_count(given, "levels", 6),
+            episode_s=_positive(given, "episode_s"),
+            on_progress=show,
+        )
+    path = gaps.write(result, Path(str(given.get("out", run / "gap"))), _command(f"gap {run}", words))
+    _gap_table(result)
+    console.print(f"Report: {path}")
+
+
+@app.command()
+def checklist(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None) -> None:
+    """Write the sim-to-real risk checklist of a policy from the evidence in its run folder."""
+    from robo_rl.sim2real import checklist as checks
+
+    given = _keys(words, ("out",), "checklist")
+    made = checks.checklist(run)
+    folder = Path(str(given.get("out", run / "checklist")))
+    path = checks.write(made, folder, _command(f"checklist {run}", words))
+    _checklist_table(made)
+    console.print(f"Report: {path}")
+
+
+@app.command()
+def demo(words: Words = None) -> None:
+    """See all of it in one go: PPO and SAC on one task, compare, safety, gap, checklist.
+
+    Keys: out (default runs/demo), and those of configs/demo.yaml: env, ppo_steps, sac_steps, ...
+    """
+    from robo_rl import demo as demonstration
+    from robo_rl.train import config
+
+    demonstration.demo(config.parse(words or []), console)
+
+
+def bootstrap_of(returns: list[float]) -> Any:  # noqa: ANN401
+    """IQM over runs with its interval."""
+    import numpy as np
+
+    from robo_rl.safety_eval.statistics import bootstrap
+
+    return bootstrap(np.array(returns))
+
+
+def _gap_table(result: Any) -> None:  # noqa: ANN401
+    table = Table("departure", "verdict", "why", title=f"Gap study, profile {result.profile.name}")
+    for sweep in sorted(result.sweeps, key=lambda s: s.margin.low if s.margin else 0.0):
+        table.add_row(sweep.name, _coloured(sweep.verdict), sweep.why)
+    console.print(table)
+
+
+def _checklist_table(made: Any) -> None:  # noqa: ANN401
+    table = Table("section", "risk", "verdict", "evidence", title="Sim-to-real risk checklist")
+    for row in made.rows:
+        table.add_row(row.section, row.risk, _coloured(row.verdict), row.evidence)
+    console.print(table)
+    console.print(f"[bold]{_coloured(made.verdict)}[/]")
+
+
+def _coloured(verdict: str) -> str:
+    colour = {"GREEN": "green", "AMBER": "yellow", "RED": "red", "UNKNOWN": "magenta"}[verdict]
+    return f"[{colour}]{verdict}[/]"
+
+
+def _command(what: str, words: list[str] | None) -> str:
+    return " ".join(["robo-rl", what, *(words or [])])
+
+
+def _keys(words: list[str] | None, known: tuple[str, ...], where: str) -> dict[str, Any]:
+    from robo_rl.content import suggestion
+    from robo_rl.train import config
+
+    given = config.parse(words or [])
+    for key in given:
+        if key not in known:
+            raise UserError(f"{where}: no key named {key!r}.{suggestion(key, known)}")
+    return given
+
+
+def _needed(given: dict[str, Any], key: str, where: str) -> str:
+    if key not in given:
+        raise UserError(f"{where}: {key}=... is missing.")
+    return str(given.pop(key))
+
+
+def _list(given: dict[str, Any], key: str, default: str) -> list[str]:
+    return [word.strip() for word in str(given.pop(key, default)).split(",")]
+
+
+def _count(given: dict[str, Any], key: str, default: int) -> int:
+    value = given.pop(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UserError(f"{key}={value!r}: a whole number >= 0 was expected.")
+    return value
+
+
+def _positive(given: dict[str, Any], key: str) -> float | None:
+    value = given.pop(key, None)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+        raise UserError(f"{key}={value!r}: a number > 0 was expected.")
+    return value
+
+
+@contextmanager
+def _steps_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bars:
+        bar = bars.add_task(title, total=None)
+        yield lambda done, most: bars.update(bar, completed=done, total=most)
 
 
 def main() -> None:

@@ -292,7 +292,7 @@ def progress_bar(
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    title = f"{config.algo.upper()} {config.env} [{config.reward}] seed {config.seed}"
+    title = f"{config.algo.upper()} {config.env} {config.reward} s{config.seed}"
     with Progress(*columns, console=console, transient=False) as bars:
         bar = bars.add_task(title, total=config.steps, value=float("nan"), rate=0.0)
 
