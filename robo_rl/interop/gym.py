@@ -10,27 +10,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector.utils import batch_space
 
 from robo_rl.content import UserError
-from robo_rl.envs import mdp
 from robo_rl.envs.step import Environment, State, make
-
-NAMESPACE = "robo_rl"
-
-
-def gymnasium_id(name: str) -> str:
-    """The Gymnasium id of an environment."""
-    return f"{NAMESPACE}/{name}-v1"
-
-
-def register_all() -> None:
-    """Registers every environment with Gymnasium; importing robo_rl does it."""
-    for name in mdp.names():
-        if gymnasium_id(name) not in gymnasium.registry:
-            gymnasium.register(
-                gymnasium_id(name),
-                entry_point="robo_rl.interop.gym:RobotEnv",
-                vector_entry_point="robo_rl.interop.gym:RobotVectorEnv",
-                kwargs={"name": name},
-            )
 
 
 def spaces(env: Environment) -> tuple[Box, Box]:
@@ -40,7 +20,7 @@ def spaces(env: Environment) -> tuple[Box, Box]:
 
 
 class RobotEnv(gymnasium.Env):
-    """One robot. info: reward/<term>, cost/<name>, cost (their sum), x_velocity-free and flat."""
+    """One robot. info: reward/<term> (weighted), cost/<name>, cost (their sum) and error, all flat."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
 

@@ -17,8 +17,8 @@ from robo_rl.interop.gym import flat_info, spaces
 class RobotVecEnv(VecEnv):
     """Many robots for SB3; infos carry terminal_observation, TimeLimit.truncated, episode and costs."""
 
-    def __init__(self, env: Environment, robots: int, seed: int = 0):
-        self.env = env
+    def __init__(self, env: Environment, robots: int, seed: int = 0, reward_scale: float = 1.0):
+        self.env, self.reward_scale = env, reward_scale
         super().__init__(robots, *spaces(env))
         self._root = jax.random.key(seed)
         self._reset, self._step = jax.jit(env.reset_batch), jax.jit(env.step_autoreset)
@@ -50,7 +50,7 @@ class RobotVecEnv(VecEnv):
                 "TimeLimit.truncated": bool(outcome.truncated[i]),
                 "episode": {"r": float(outcome.episode_return[i]), "l": int(outcome.step[i]), "t": 0.0},
             }
-        return np.array(self._state.observation), np.array(outcome.reward), done.copy(), infos
+        return np.array(self._state.observation), self.reward_scale * np.array(outcome.reward), done.copy(), infos
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seeds the next reset."""

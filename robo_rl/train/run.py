@@ -197,7 +197,13 @@ class Session:
     def _evaluate(self, state: Any, done: Done) -> None:  # noqa: ANN401
         policy = Policy(self.learner.network(state), self.described)
         track = evaluate(self.env, policy, self.config.eval_episodes, EVALUATION_SEED)
-        append_row(self.folder.evaluation, {**done._asdict(), **evaluation_row(track, self.env)})
+        row = evaluation_row(track, self.env)
+        append_row(self.folder.evaluation, {**done._asdict(), **row})
+        if not self.console.is_terminal:  # a log file shows no bar
+            self.console.print(
+                f"step {done.steps:,} of {self.config.steps:,}: return {row['return_mean']:.1f}, "
+                f"{done.train_s:.0f} s trained"
+            )
 
     def _next_evaluation(self, steps: int) -> float:
         if not self.config.eval_points:

@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test install lint types wheel bench clean
+
+demo: $(STAMP)          ## train, compare, judge and check two policies (about ten minutes)
+	$(BIN)/robo-rl demo out=runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+test: $(STAMP)          ## run the tests
+	$(BIN)/python -m pytest
+
+install: $(STAMP)       ## create .venv with everything in it
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+lint: $(STAMP)          ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)         ## types
+	$(BIN)/pyright
+
+wheel: $(STAMP)         ## build the wheel, install it elsewhere, look for every content file
+	$(BIN)/python tests/check_wheel.py
+
+bench: $(STAMP)         ## speed side by side with peers (installs them into a folder of their own)
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

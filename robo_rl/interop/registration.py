@@ -1,0 +1,24 @@
+"""Tells Gymnasium of every environment without importing JAX."""
+
+from gymnasium.envs.registration import register, registry
+
+from robo_rl import content
+
+NAMESPACE = "robo_rl"
+
+
+def gymnasium_id(name: str) -> str:
+    """The Gymnasium id of an environment."""
+    return f"{NAMESPACE}/{name}-v1"
+
+
+def register_all() -> None:
+    """Registers one id per reward file; every environment has one of its own name."""
+    for name in content.files("rewards"):
+        if gymnasium_id(name) not in registry:
+            register(
+                gymnasium_id(name),
+                entry_point="robo_rl.interop.gym:RobotEnv",
+                vector_entry_point="robo_rl.interop.gym:RobotVectorEnv",
+                kwargs={"name": name},
+            )
