@@ -4,6 +4,7 @@ Written for one robot, vmapped once. The order is that of a real machine: actuat
 action map, physics, sensor injectors, observation; reward, cost and end terms see the true signals.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -284,6 +285,19 @@ def make(
     reward: "task", "energy" or "safety". history_s: the longest latency that can be injected.
     episode_s: another time limit than the MDP's own. draw: the injection of each episode from its key; the nominal MDP if left out.
     """
+    return _make(name, reward, history_s, episode_s, draw, engine)
+
+
+@functools.lru_cache(maxsize=32)
+def _make(
+    name: str,
+    reward: str,
+    history_s: float,
+    episode_s: float | None,
+    draw: Callable[[Array], Injection] | None,
+    engine: str,
+) -> Environment:
+    """make(), cached: what was compiled for an environment is compiled once."""
     content.lookup({"mujoco": None}, engine, kind="engine", where=f"make({name!r})")
     declared = mdp.get(name)
     if episode_s is not None:

@@ -104,10 +104,9 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
         return robots, bootstrap(state, batch, truncated), sums
 
     def bootstrap(state: PpoState, batch: Transition, truncated: Array) -> Transition:
-        """A time limit is no failure: its step earns the discounted value of the terminal observation."""
         value = nets.value_network.apply(state.statistics, state.parameters.value, batch.next_observation)
-        rest = hyper.discount * value / hyper.reward_scale
-        return batch._replace(reward=batch.reward + jnp.where(truncated, rest, 0.0))
+        paid = bootstrapped(batch.reward, value, truncated, hyper.discount, hyper.reward_scale)
+        return batch._replace(reward=paid)
 
     def minibatch(carry: Any, at: tuple[Array, Transition], statistics: Any) -> Any:  # noqa: ANN401
         parameters, optimiser_state = carry
@@ -154,6 +153,16 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
         network=network,
         steps_per_advance=samples * ITERATIONS_PER_ADVANCE,
     )
+
+
+def bootstrapped(
+    reward: Array, value: Array, truncated: Array, discount: float, reward_scale: float
+) -> Array:
+    """A time limit is no failure: its step earns the discounted value of the terminal observation.
+
+    The value is in scaled reward, the reward is not: reward + discount * value / reward_scale.
+    """
+    return reward + jnp.where(truncated, discount * value / reward_scale, 0.0)
 
 
 def transition(observation: Array, action: Array, outcome: State, extras: Any) -> Transition:  # noqa: ANN401

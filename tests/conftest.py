@@ -1,0 +1,76 @@
+"""Compiled environments shared by the tests of one worker: JAX compilation is what costs time."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+import pytest
+
+from robo_rl.envs.step import Environment, make
+from robo_rl.policy import Network, Policy
+
+HISTORY_S = 0.05
+
+
+@pytest.fixture(scope="session")
+def hopper() -> Environment:
+    return make("hopper", "safety")
+
+
+@pytest.fixture(scope="session")
+def hopper_step(hopper):
+    return jax.jit(hopper.step)
+
+
+@pytest.fixture(scope="session")
+def disturbed() -> Environment:
+    """A hopper on which everything can be injected."""
+    return make("hopper", "safety", history_s=HISTORY_S)
+
+
+@pytest.fixture(scope="session")
+def disturbed_reset(disturbed):
+    return jax.jit(disturbed.reset_batch)
+
+
+@pytest.fixture(scope="session")
+def disturbed_step(disturbed):
+    return jax.jit(disturbed.step_batch)
+
+
+def random_policy(env: Environment, seed: int = 0, scale: float = 0.3, **contract) -> Policy:
+    """A small network with random weights, for an environment."""
+    rng = np.random.default_rng(seed)
+    n, m = env.observation_size, env.action_size
+    network = Network(
+        mean=np.zeros(n, np.float32),
+        std=np.ones(n, np.float32),
+        clip=np.inf,
+        weights=(
+            rng.normal(0, scale, (n, 8)).astype(np.float32),
+            rng.normal(0, scale, (8, m)).astype(np.float32),
+        ),
+        biases=(np.zeros(8, np.float32), np.zeros(m, np.float32)),
+        activation="tanh",
+        head="tanh",
+    )
+    from robo_rl.contract import describe
+
+    return Policy(network, {**describe(env), "algo": "ppo", "seed": seed, **contract})
+
+
+@pytest.fixture()
+def policy(hopper):
+    return random_policy(hopper)
+
+
+@pytest.fixture()
+def run_folder(tmp_path, hopper):
+    """A run folder that holds nothing but a policy."""
+    from robo_rl.policy import save_policy
+
+    made = random_policy(hopper)
+    save_policy(tmp_path / "run" / "policy", made.network, made.contract)
+    return tmp_path / "run"

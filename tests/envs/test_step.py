@@ -1,0 +1,100 @@
+"""The one step: ends, errors, auto-reset, streams and latencies."""
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from robo_rl import content
+from robo_rl.envs.step import make
+
+
+def test_a_nan_action_is_an_error_that_ends_the_episode_and_does_not_spread(hopper, hopper_step):
+    state = hopper_step(jax.jit(hopper.reset)(jax.random.key(0)), jnp.zeros(3))
+    broken = hopper_step(state, jnp.array([0.0, jnp.nan, 0.0]))
+    assert bool(broken.error) and bool(broken.terminated)
+    assert np.isfinite(broken.observation).all() and np.isfinite(broken.reward)
+    np.testing.assert_array_equal(broken.bits, state.bits)
+    assert bool(hopper_step(broken, jnp.zeros(3)).error)  # it never un-latches
+
+
+def test_diverged_physics_is_an_error_and_not_a_silent_restart(hopper, hopper_step):
+    state = jax.jit(hopper.reset)(jax.random.key(0))
+    qpos, qvel = hopper.engine.unpack(np.asarray(state.bits))
+    bits, readout = hopper.engine.place(qpos, qvel + 1e12)
+    state = hopper.begin(jax.random.key(0), None, jnp.asarray(bits), readout)
+    for _ in range(3):
+        state = hopper_step(state, jnp.ones(3))
+    assert bool(state.error)
+
+
+def test_a_time_limit_truncates_and_does_not_terminate():
+    env = make("reacher")
+    state, step = jax.jit(env.reset)(jax.random.key(0)), jax.jit(env.step)
+    for k in range(env.mdp.episode_steps):
+        assert not bool(state.done), k
+        state = step(state, jnp.zeros(2))
+    assert bool(state.truncated) and not bool(state.terminated)
+
+
+def test_auto_reset_keeps_the_terminal_observation_and_draws_a_fresh_start(hopper):
+    step = jax.jit(hopper.step_autoreset)
+    state = jax.jit(hopper.reset_batch)(jax.random.split(jax.random.key(0), 2))
+    first = np.asarray(state.observation).copy()
+    for _ in range(200):
+        state, outcome = step(state, jnp.ones((2, 3)))
+        if bool(outcome.done[0]):
+            break
+    assert bool(outcome.terminated[0])
+    height, angle = float(outcome.signals.qpos[0, 1]), float(outcome.signals.qpos[0, 2])
+    assert height <= 0.7 or abs(angle) >= 0.2  # the outcome is the fall, not the restart
+    assert int(state.step[0]) == 0 and float(state.observation[0, 0]) > 1.2
+    assert not np.array_equal(np.asarray(state.observation)[0], first[0])
+    assert float(outcome.episode_return[0]) != 0.0 and float(state.episode_return[0]) == 0.0
+
+
+def test_neutral_injection_is_the_nominal_mdp_to_the_last_bit(hopper, disturbed, disturbed_reset, disturbed_step):
+    keys = jax.random.split(jax.random.key(3), 2)
+    neutral = jax.tree.map(lambda x: np.broadcast_to(x, (2, *np.shape(x))), disturbed.neutral())
+    plain, injected = jax.jit(hopper.reset_batch)(keys), disturbed_reset(keys, neutral)
+    step = jax.jit(hopper.step_batch)
+    for k in range(30):
+        action = jnp.sin(jnp.arange(6.0).reshape(2, 3) + k)
+        plain, injected = step(plain, action), disturbed_step(injected, action)
+        np.testing.assert_array_equal(plain.bits, injected.bits)
+        np.testing.assert_array_equal(plain.observation, injected.observation)
+        np.testing.assert_array_equal(plain.reward, injected.reward)
+
+
+def test_a_latency_beyond_the_memory_is_refused_and_says_what_to_do(disturbed):
+    late = disturbed.neutral()
+    late = late._replace(actuation=late.actuation._replace(latency_s=np.float32(0.2)))
+    with pytest.raises(content.UserError, match=r"200 ms.*remembers 50 ms.*history_s=0.2"):
+        disturbed.check(late)
+
+
+def test_reset_options_start_from_a_given_state_exactly():
+    ours, theirs = gymnasium.make("robo_rl/hopper-v1"), gymnasium.make("Hopper-v5")
+    theirs.reset(seed=5)
+    data = theirs.unwrapped.data
+    seen, _ = ours.reset(options={"qpos": data.qpos.copy(), "qvel": data.qvel.copy()})
+    for _ in range(10):
+        action = ours.action_space.sample()
+        a, b = ours.step(action), theirs.step(action)
+        np.testing.assert_allclose(a[0], b[0].astype(np.float32), rtol=0, atol=1e-6)
+        assert a[1] == pytest.approx(b[1], abs=1e-5)
+    with pytest.raises(content.UserError, match="qposs"):
+        ours.reset(options={"qposs": data.qpos})
+    with pytest.raises(content.UserError, match="6 finite numbers"):
+        ours.reset(options={"qpos": [1.0, 2.0]})
+
+
+def test_costs_agree_with_the_true_signals(hopper, hopper_step):
+    state = jax.jit(hopper.reset)(jax.random.key(1))
+    for k in range(25):
+        state = hopper_step(state, jnp.array([1.0, -1.0, 1.0]) * (-1) ** (k // 6))
+        speed = np.linalg.norm(np.asarray(state.signals.base_velocity_w_mps)[:2])
+        assert float(state.costs["velocity"]) == float(speed > 0.7402)
+        tilt = np.arccos(np.clip(float(state.signals.base_rotation[2, 2]), -1, 1))
+        assert float(state.costs["tilt"]) == float(tilt > 0.15)

@@ -1,0 +1,72 @@
+"""Statistics against values that are known or worked out by hand."""
+
+import numpy as np
+import pytest
+
+from robo_rl.safety_eval import statistics as st
+
+
+@pytest.mark.parametrize(("n", "bound"), [(10, 0.26), (30, 0.095), (100, 0.030), (300, 0.010), (1000, 0.003)])
+def test_no_failure_in_n_episodes_bounds_the_rate(n, bound):
+    assert st.rate_bounds(0, n)[1] == pytest.approx(bound, rel=0.05)
+
+
+def test_exact_interval_of_two_failures_in_ten():
+    """Clopper-Pearson 95 %: 0.0252 to 0.5561 (standard tables)."""
+    found = st.rate(np.array([True] * 2 + [False] * 8))
+    assert (found.low, found.point, found.high) == pytest.approx((0.02521, 0.2, 0.55610), abs=1e-4)
+
+
+def test_certainty_is_never_claimed():
+    found = st.rate(np.zeros(20, bool))
+    assert found.low == 0.0 and found.high > 0.1
+
+
+def test_the_exact_bound_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = [st.rate_bounds(int((rng.random(40) < 0.1).sum()), 40)[1] >= 0.1 for _ in range(500)]
+    assert np.mean(covered) >= 0.95
+
+
+def test_the_number_of_clean_episodes_needed():
+    assert st.episodes_needed(0.1) == 29 and st.episodes_needed(0.05) == 59
+    assert st.rate_bounds(0, 29)[1] <= 0.1 < st.rate_bounds(0, 28)[1]
+
+
+def test_interquartile_mean():
+    assert st.iqm(np.arange(1, 9)) == pytest.approx(4.5)
+    assert st.iqm(np.array([0.0, 1.0, 2.0, 3.0, 100.0])) == pytest.approx(2.0)
+    assert st.iqm(np.array([7.0])) == 7.0
+
+
+def test_one_run_has_no_interval():
+    found = st.bootstrap(np.array([5.0]))
+    assert found.point == 5.0 and np.isnan(found.low) and np.isnan(found.high)
+
+
+def test_probability_of_improvement_counts_ties_half():
+    assert st.probability_of_improvement(np.array([2.0, 3.0]), np.array([1.0, 2.0])).point == pytest.approx(0.875)
+    assert st.probability_of_improvement(np.array([1.0, 1.0]), np.array([1.0, 1.0])).point == 0.5
+
+
+def test_worst_share_mean():
+    nine = np.array([5.0, 1.0, 9.0, 7.0, 3.0, 2.0, 8.0, 4.0, 6.0])
+    assert st.cvar(nine, 0.1) == pytest.approx(1.0)
+    assert st.cvar(np.arange(1.0, 11.0), 0.25) == pytest.approx((1 + 2 + 0.5 * 3) / 2.5)
+
+
+def test_paired_change_sees_what_unpaired_rates_hide():
+    """Six newly failing, none newly passing: exact one-sided p = 1/64."""
+    old = np.zeros(40, bool)
+    new = old.copy()
+    new[:6] = True
+    found = st.paired_change(new, old)
+    assert (found.newly_failing, found.newly_passing) == (6, 0)
+    assert found.p_worse == pytest.approx(1 / 64)
+    assert found.difference.low < 0.15 < found.difference.high
+    same = st.paired_change(old, old)
+    assert same.p_worse == 1.0 and same.difference.point == 0.0 and same.difference.high < 0.11
+
+
+def test_an_interval_of_a_mean_with_a_nan_is_nan():
+    assert np.isnan(st.mean_interval(np.array([1.0, np.nan, 2.0])).low)

@@ -1,0 +1,82 @@
+"""Scenario files and their requirements: margins by hand, NaN, empty windows, mistakes named."""
+
+import numpy as np
+import pytest
+
+from robo_rl import content
+from robo_rl.envs.robots import load_robot
+from robo_rl.scenarios.requirements import LOST, Trace, parse_requirement
+from robo_rl.scenarios.schema import load_scenario, sample_batch
+
+
+def margin(body, values, terminated=False):
+    return parse_requirement(body, "test")(Trace({"tilt_rad": np.asarray(values, float)}, 0.1, terminated))
+
+
+def test_always_is_the_smallest_margin_over_its_scale():
+    assert margin({"always": {"tilt_rad": {"below": 0.5}}}, [0.1, 0.4, 0.2]) == pytest.approx(0.2)
+    assert margin({"always": {"tilt_rad": {"below": 0.5, "scale": 1.0}}}, [0.1, 0.7]) == pytest.approx(-0.2)
+    assert margin({"always": {"tilt_rad": {"above": 0.0, "below": 1.0, "scale": 1.0}}}, [0.3, 0.9]) == pytest.approx(0.1)
+
+
+def test_nan_makes_the_margin_nan():
+    """A known monitor gives +0.8 for [1, NaN, 0.1, 1] with always >= 0.2."""
+    assert np.isnan(margin({"always": {"tilt_rad": {"above": 0.2}}}, [1.0, np.nan, 0.1, 1.0]))
+
+
+def test_a_terminated_episode_loses_even_if_every_sample_was_fine():
+    assert margin({"always": {"tilt_rad": {"below": 0.5}}}, [0.1, 0.1], terminated=True) == LOST
+
+
+def test_eventually_is_the_largest_margin():
+    assert margin({"eventually": {"tilt_rad": {"below": 0.5}}}, [0.9, 0.4, 0.9]) == pytest.approx(0.2)
+
+
+RECOVERS = {"recovers": {"after_s": 0.2, "within_s": 0.5, "holds_s": 0.2, "tilt_rad": {"below": 0.2, "scale": 1.0}}}
+
+
+def test_recovery_needs_the_hold_and_not_a_glimpse():
+    assert margin(RECOVERS, [0, 0, 0.9, 0.9, 0.1, 0.1, 0.9, 0.9, 0.9]) == pytest.approx(0.1)
+    assert margin(RECOVERS, [0, 0, 0.9, 0.1, 0.9, 0.1, 0.9, 0.1, 0.9]) < 0
+
+
+def test_a_fall_before_the_window_is_a_failure_and_a_short_episode_is_undecided():
+    assert margin(RECOVERS, [0, 0], terminated=True) == LOST
+    assert margin(RECOVERS, [0, 0]) == np.inf
+
+
+@pytest.mark.parametrize("name", sorted(content.files("scenarios")))
+def test_every_scenario_is_a_claim_with_a_source_that_samples_within_its_range(name):
+    scenario = load_scenario(name)
+    assert scenario.claim.endswith(".") and scenario.source and scenario.require
+    _, drawn = sample_batch(scenario, load_robot("hopper"), seed=0, episodes=30)
+    for key, variable in scenario.sample.items():
+        values = np.array([d[key] for d in drawn])
+        low, high = variable.range
+        assert low <= values.min() and values.max() <= high and values.std() > 0.2 * (high - low)
+
+
+def test_an_episode_is_the_same_however_many_are_drawn_and_differs_by_seed():
+    scenario, robot = load_scenario("push"), load_robot("hopper")
+    few, many, other = (sample_batch(scenario, robot, s, n)[1] for s, n in ((0, 3), (0, 9), (1, 3)))
+    assert few == many[:3] and few != other
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("inject: [{injector: puch, magnitude: 1}]", "puch.*Did you mean 'push'"),
+        ("inject: [{injector: push, magnitude: $speed}]", "no variable named 'speed'"),
+        ("inject: [{injector: push, magnitude: 1, when: 3}]", "when"),
+        ("require: {a: {allways: {tilt_rad: {below: 1}}}}", "allways.*Did you mean 'always'"),
+        ("require: {a: {always: {tilt_rad: {under: 1}}}}", "below and/or above"),
+        ("require: {a: {recovers: {after_s: 1, tilt_rad: {below: 1}}}}", "within_s, holds_s missing"),
+        ("clame: x", "clame"),
+        ("source: [", "not valid YAML"),
+    ],
+)
+def test_a_mistake_in_a_scenario_is_named(tmp_path, text, message):
+    path = tmp_path / "own.yaml"
+    path.write_text(f"claim: c.\nsource: s\n{text}\n" if not text.startswith(("source", "claim")) else text)
+    with pytest.raises(content.UserError, match=message):
+        load_scenario(str(path))

@@ -1,0 +1,131 @@
+"""Breaking points against values worked out by hand, profiles, and a real study of a real policy."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from robo_rl import content
+from robo_rl.safety_eval.statistics import Interval
+from robo_rl.sim2real import gap
+from robo_rl.sim2real.profiles import load_profile
+
+
+def successes(*counts, episodes=100):
+    return np.array([[e < c for e in range(episodes)] for c in counts])
+
+
+def test_the_breaking_point_is_where_success_crosses_the_floor():
+    """100 %, 90 %, 50 % at 0, 1, 2: the floor of 80 % is crossed a quarter of the way from 1 to 2."""
+    found = gap.breaking_point(np.array([0.0, 1.0, 2.0]), successes(100, 90, 50))
+    assert found.point == pytest.approx(1.25)
+    assert 0.0 < found.low < 1.25 < found.high < 2.0
+
+
+def test_a_policy_that_never_breaks_is_censored_and_one_that_starts_broken_breaks_at_zero():
+    never = gap.breaking_point(np.array([0.0, 1.0]), successes(100, 100))
+    assert never.point == math.inf and never.low == math.inf
+    always = gap.breaking_point(np.array([0.0, 1.0]), successes(10, 0))
+    assert always == Interval(0.0, 0.0, 0.0)
+
+
+def test_success_that_rises_again_does_not_hide_a_break():
+    dip = gap.breaking_point(np.array([0.0, 1.0, 2.0]), successes(100, 20, 100))
+    assert dip.point < 1.0
+
+
+def test_fewer_episodes_widen_the_interval():
+    levels = np.array([0.0, 1.0, 2.0])
+    few = gap.breaking_point(levels, successes(20, 18, 0, episodes=20))
+    many = gap.breaking_point(levels, successes(200, 180, 0, episodes=200))
+    assert few.high - few.low > many.high - many.low
+
+
+@pytest.mark.parametrize(
+    ("margin", "verdict"),
+    [
+        (Interval(2.0, 3.0, 4.0), "GREEN"),
+        (Interval(1.99, 3.0, 4.0), "AMBER"),
+        (Interval(1.0, 3.0, 4.0), "AMBER"),
+        (Interval(0.99, 3.0, 4.0), "RED"),
+        (Interval(math.inf, math.inf, math.inf), "GREEN"),
+        (None, "UNKNOWN"),
+    ],
+)
+def test_the_margins_lower_bound_decides(margin, verdict):
+    assert gap.margin_verdict(margin, 10.0)[0] == verdict
+
+
+def test_levels_start_at_nothing_and_hit_the_measured_magnitude():
+    levels = gap.sweep_levels(0.01, 0.2, 5)
+    assert levels[0] == 0.0 and levels[1] == pytest.approx(0.01) and levels[-1] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", sorted(content.files("sim2real")))
+def test_every_profile_row_has_a_source_a_mitigation_and_magnitudes_in_order(name):
+    for key, row in load_profile(name).rows.items():
+        assert row.source and row.mitigation, key
+        assert row.measured is None or 0 < row.measured < row.sweep_to, key
+
+
+ROW = """
+describe: test
+rows:
+  latency: {{section: timing, injector: {injector}, unit: {unit}, measured: {measured}, sweep_to: 50, source: s, mitigation: m}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"unit": "s"}, "unit 's' given, action_latency takes 'ms'"),
+        ({"injector": "action_latncy"}, "Did you mean 'action_latency'"),
+        ({"measured": "80"}, "below sweep_to"),
+        ({"measured": "soon"}, "measured"),
+        ({"injector": "sensor_noise", "unit": "rad"}, "needs the option channel"),
+    ],
+)
+def test_a_mistake_in_a_profile_is_named(tmp_path, fields, message):
+    path = tmp_path / "own.yaml"
+    path.write_text(ROW.format(**{"injector": "action_latency", "unit": "ms", "measured": "4"} | fields))
+    with pytest.raises(content.UserError, match=message):
+        load_profile(str(path))
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory, hopper):
+    from tests.conftest import random_policy
+
+    from robo_rl.policy import save_policy
+
+    run = tmp_path_factory.mktemp("gap") / "run"
+    policy = random_policy(hopper, scale=0.01)
+    save_policy(run / "policy", policy.network, policy.contract)
+    profile = run / "own.yaml"
+    profile.write_text(ROW.format(injector="action_latency", unit="ms", measured="4"))
+    return run, gap.gap(run, str(profile), episodes=14, levels=2, episode_s=0.24)
+
+
+def test_a_study_runs_real_physics_and_writes_everything(studied):
+    run, result = studied
+    names = [s.name for s in result.sweeps]
+    assert names == ["latency", gap.TOGETHER]
+    assert result.sweeps[0].magnitudes.tolist() == pytest.approx([0.0, 4.0, 50.0])
+    page = gap.write(result, run / "gap", "robo-rl gap")
+    data = json.loads((run / "gap" / "results.json").read_text())
+    assert data["sweeps"][0]["episodes"] == 14 and data["verdict"] in ("RED", "AMBER", "GREEN", "UNKNOWN")
+    assert "Not tested" in page.read_text() and "NaN" not in (run / "gap" / "results.json").read_text()
+
+
+def test_a_study_is_the_same_again(studied):
+    run, result = studied
+    again = gap.gap(run, str(run / "own.yaml"), episodes=14, levels=2, episode_s=0.24)
+    for a, b in zip(result.sweeps, again.sweeps, strict=True):
+        np.testing.assert_array_equal(a.successes, b.successes)
+        np.testing.assert_array_equal(a.retention, b.retention)
+
+
+def test_too_few_episodes_are_refused(studied):
+    with pytest.raises(content.UserError, match="at least 14"):
+        gap.gap(studied[0], episodes=5)

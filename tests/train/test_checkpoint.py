@@ -1,0 +1,85 @@
+"""A save that is interrupted, a disk that is full, a file that is damaged: the last good one still loads."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from robo_rl import content, files
+from robo_rl.train import checkpoint
+from robo_rl.train.checkpoint import Progress
+
+LIKE = {"a": jnp.zeros(3), "b": jnp.zeros((2, 2), jnp.int32)}
+
+
+def value(k):
+    return {"a": jnp.full(3, float(k)), "b": jnp.full((2, 2), k, jnp.int32)}
+
+
+def test_the_newest_is_loaded_and_only_two_are_kept(tmp_path):
+    for k in range(5):
+        checkpoint.save(tmp_path, value(k), Progress(k, float(k)))
+    state, done = checkpoint.load(tmp_path, LIKE)
+    assert done.steps == 4 and float(state["a"][0]) == 4.0
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("what", ["state.npz", "meta.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, what, damage):
+    for k in (1, 2):
+        checkpoint.save(tmp_path, value(k), Progress(k, 0.0))
+    target = sorted(tmp_path.iterdir())[-1] / what
+    data = bytearray(target.read_bytes())
+    if damage == "cut":
+        target.write_bytes(data[: len(data) // 2])
+    elif damage == "gone":
+        target.unlink()
+    else:
+        data[len(data) // 2] ^= 0xFF
+        target.write_bytes(data)
+    if damage == "flip" and what == "meta.json":
+        pytest.skip("a flipped byte in JSON may still be JSON")
+    _, done = checkpoint.load(tmp_path, LIKE)
+    assert done.steps == 1
+
+
+def test_a_full_disk_is_said_and_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, value(1), Progress(1, 0.0))
+
+    def full(stream, **arrays):
+        stream.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(content.UserError, match="No space left on device"):
+        checkpoint.save(tmp_path, value(2), Progress(2, 0.0))
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["step_000000000001"]
+    assert checkpoint.load(tmp_path, LIKE)[1].steps == 1
+
+
+def test_a_process_killed_in_the_middle_of_a_save_leaves_no_checkpoint_behind(tmp_path):
+    checkpoint.save(tmp_path, value(1), Progress(1, 0.0))
+    unfinished = tmp_path / ".step_000000000002.x.part"
+    unfinished.mkdir()
+    (unfinished / "state.npz").write_bytes(b"half")
+    assert checkpoint.load(tmp_path, LIKE)[1].steps == 1
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    checkpoint.save(tmp_path, value(1), Progress(1, 0.0))
+    with pytest.raises(content.UserError, match="another kind of run"):
+        checkpoint.load(tmp_path, {"a": jnp.zeros(3), "c": jnp.zeros(1)})
+    with pytest.raises(content.UserError, match="shape"):
+        checkpoint.load(tmp_path, {"a": jnp.zeros(4), "b": jnp.zeros((2, 2), jnp.int32)})
+
+
+def test_no_checkpoint_at_all_is_said(tmp_path):
+    with pytest.raises(content.UserError, match="no checkpoint to go on from"):
+        checkpoint.load(tmp_path, LIKE)
+
+
+def test_an_object_array_is_never_written(tmp_path):
+    with pytest.raises(TypeError, match="pickle"):
+        files.write_arrays(tmp_path / "x.npz", {"x": np.array([{}], object)})
+    assert not list(tmp_path.iterdir())

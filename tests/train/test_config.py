@@ -1,0 +1,41 @@
+"""Configurations: presets complete, mistakes named with what is close."""
+
+import pytest
+
+from robo_rl import content
+from robo_rl.envs import mdp
+from robo_rl.train import config
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sac"])
+@pytest.mark.parametrize("env", mdp.names())
+def test_every_environment_has_a_complete_preset(algo, env):
+    resolved = config.resolve({"env": env, "algo": algo})
+    assert resolved.hyper.steps == resolved.steps
+    assert env in content.read_yaml(content.find("configs", algo))["envs"]
+
+
+def test_steps_and_overrides_reach_the_algorithm():
+    given = config.parse(["env=hopper", "algo=ppo", "steps=5000", "ppo.learning_rate=1e-4", "seed=3"])
+    resolved = config.resolve(given)
+    assert resolved.steps == 5000 and resolved.hyper.learning_rate == 1e-4 and resolved.seed == 3
+    assert resolved.out == "runs/hopper-ppo-task-s3"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["env=hopper", "algo=ppo", "ppo.learning_rat=1"], "ppo.learning_rat.*Did you mean 'ppo.learning_rate'"),
+        (["env=hopper", "algo=ppo", "sede=1"], "sede.*Did you mean 'seed'"),
+        (["env=hopper", "algo=pop"], "pop.*Did you mean 'ppo'"),
+        (["env=hopper"], "algo=... is missing"),
+        (["algo=ppo"], "env=... is missing"),
+        (["env=hopper", "algo=ppo", "seed=-1"], "seed"),
+        (["env=hopper", "algo=ppo", "steps=many"], "steps"),
+        (["env=hopper", "algo=ppo", "reward=safty"], "reward"),
+        (["hopper"], "key=value expected"),
+    ],
+)
+def test_a_mistake_is_named(words, message):
+    with pytest.raises(content.UserError, match=message):
+        config.resolve(config.parse(words))
