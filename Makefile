@@ -30,8 +30,14 @@ types: $(STAMP)         ## types
 wheel: $(STAMP)         ## build the wheel, install it elsewhere, look for every content file
 	$(BIN)/python tests/check_wheel.py
 
-bench: $(STAMP)         ## speed side by side with peers (installs them into a folder of their own)
+bench: $(STAMP) .venv-bench  ## speed side by side with peers (EnvPool and SBX get a venv of their own)
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/time_to_return.py
+	$(BIN)/python benchmarks/resume.py
+
+.venv-bench:
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 envpool==1.2.5 sbx-rl "gymnasium[mujoco]" mujoco==3.17.0
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-bench build dist *.egg-info

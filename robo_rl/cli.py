@@ -50,7 +50,9 @@ def train(words: Words = None) -> None:
     given = config.parse(words or [])
     if "resume" in given:
         if len(given) > 1:
-            raise UserError("train: resume=DIR takes no other key; the run goes on as it was configured.")
+            raise UserError(
+                "train: resume=DIR takes no other key; the run goes on as it was configured."
+            )
         resolved = run.load_config(Path(str(given["resume"])))
         resolved = resolved.model_copy(update={"out": str(given["resume"])})
         _train(resolved, resume=True)
@@ -58,7 +60,7 @@ def train(words: Words = None) -> None:
         _train(config.resolve(given), resume=False)
 
 
-def _train(resolved: Any, *, resume: bool) -> None:  # noqa: ANN401
+def _train(resolved: Any, *, resume: bool) -> None:
     from robo_rl.train import run
 
     if resolved.trainer == "sb3":
@@ -71,9 +73,9 @@ def _train(resolved: Any, *, resume: bool) -> None:  # noqa: ANN401
     if rows:
         last = rows[-1]
         console.print(
-            f"Deterministic evaluation at step {last['steps']:,.0f}: return {last['return_mean']:.1f} "
-            f"(task layer {last['task_return_mean']:.1f}), falls {100 * last['falls']:.0f} %, "
-            f"{last['episodes']:.0f} episodes."
+            f"Deterministic evaluation at step {last['steps']:,.0f}: return"
+            f" {last['return_mean']:.1f} (task layer {last['task_return_mean']:.1f}), falls"
+            f" {100 * last['falls']:.0f} %, {last['episodes']:.0f} episodes."
         )
     console.print(f"Run folder: {folder}")
 
@@ -97,7 +99,9 @@ def compare(words: Words = None) -> None:
     folder = Path(str(given.pop("out", f"runs/compare-{env}")))
     result = comparing.compare(env, arms, seeds, folder, given, console, episodes)
     path = comparing.write(result, folder, _command("compare", words))
-    table = Table("variant", "task return, IQM [95 %]", "training, min", title=f"Comparison on {env}")
+    table = Table(
+        "variant", "task return, IQM [95 %]", "training, min", title=f"Comparison on {env}"
+    )
     for arm in result.variants:
         returns = [t.task_return for t in result.of(arm)]
         minutes = sum(t.train_s for t in result.of(arm)) / 60 / len(returns)
@@ -112,7 +116,8 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
 
     robo-rl safety RUN suite=locomotion baseline=OLD_RUN
 
-    Exit code 0 accept, 1 reject, 2 conditional, 3 error. Keys: suite, baseline, seed, episodes, out.
+    Exit code 0 accept, 1 reject, 2 conditional, 3 error.
+    Keys: suite, baseline, seed, episodes, out.
     """
     from robo_rl.safety_eval import study
 
@@ -129,11 +134,17 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
         )
     folder = Path(str(given.get("out", run / "safety" / result.suite.name)))
     path = study.write(result, folder, _command(f"safety {run}", words))
-    table = Table("criterion", "scenarios passed", "not passed", title=f"Safety suite {result.suite.name}")
+    table = Table(
+        "criterion", "scenarios passed", "not passed", title=f"Safety suite {result.suite.name}"
+    )
     for name in result.suite.criteria:
         found = [f for f in result.findings if f.criterion == name]
         if found:
-            bad = [f"{f.scenario} {f.verdict} {f.failures}/{f.episodes}" for f in found if f.verdict != "PASS"]
+            bad = [
+                f"{f.scenario} {f.verdict} {f.failures}/{f.episodes}"
+                for f in found
+                if f.verdict != "PASS"
+            ]
             table.add_row(name, f"{len(found) - len(bad)}/{len(found)}", ", ".join(bad))
     console.print(table)
     console.print(f"[bold]{result.gate}[/]: {result.why}")
@@ -142,14 +153,22 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
 
 
 @app.command()
-def replay(file: Annotated[Path, typer.Argument(help="A replay bundle.")], words: Words = None) -> None:
-    """Run a stored episode again and check that it is the same to the last bit; gif=FILE draws it."""
+def replay(
+    file: Annotated[Path, typer.Argument(help="A replay bundle.")], words: Words = None
+) -> None:
+    """Run a stored episode again and check that it is the same to the last bit.
+
+    Gif=FILE draws it.
+    """
     from robo_rl.safety_eval import replay as replaying
 
     given = _keys(words, ("gif",), "replay")
     done = replaying.replay(file)
     about = done.meta
-    console.print(f"{about['env']}, scenario {about['scenario']}, episode {about['episode']}, seed {about['seed']}")
+    console.print(
+        f"{about['env']}, scenario {about['scenario']}, episode {about['episode']}, seed"
+        f" {about['seed']}"
+    )
     console.print(f"sampled: {about['sampled']}; failed: {', '.join(about['failed']) or 'nothing'}")
     seconds = int(done.track.length[0]) * done.env.control_s
     end = "fell" if done.track.fell[0] else "crashed" if done.track.crashed[0] else "ran to the end"
@@ -162,8 +181,8 @@ def replay(file: Annotated[Path, typer.Argument(help="A replay bundle.")], words
         console.print("Reproduced bit for bit.")
         return
     raise UserError(
-        f"{file}: not reproduced (rewards differ from step {done.first_difference}); "
-        f"recorded on {about['versions'].get('machine')} with MuJoCo {about['versions'].get('mujoco')}."
+        f"{file}: not reproduced (rewards differ from step {done.first_difference}); recorded on"
+        f" {about['versions'].get('machine')} with MuJoCo {about['versions'].get('mujoco')}."
     )
 
 
@@ -188,13 +207,17 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
             episode_s=_positive(given, "episode_s"),
             on_progress=show,
         )
-    path = gaps.write(result, Path(str(given.get("out", run / "gap"))), _command(f"gap {run}", words))
+    path = gaps.write(
+        result, Path(str(given.get("out", run / "gap"))), _command(f"gap {run}", words)
+    )
     _gap_table(result)
     console.print(f"Report: {path}")
 
 
 @app.command()
-def checklist(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None) -> None:
+def checklist(
+    run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None
+) -> None:
     """Write the sim-to-real risk checklist of a policy from the evidence in its run folder."""
     from robo_rl.sim2real import checklist as checks
 
@@ -218,7 +241,7 @@ def demo(words: Words = None) -> None:
     demonstration.demo(config.parse(words or []), console)
 
 
-def bootstrap_of(returns: list[float]) -> Any:  # noqa: ANN401
+def bootstrap_of(returns: list[float]) -> Any:
     """IQM over runs with its interval."""
     import numpy as np
 
@@ -227,14 +250,14 @@ def bootstrap_of(returns: list[float]) -> Any:  # noqa: ANN401
     return bootstrap(np.array(returns))
 
 
-def _gap_table(result: Any) -> None:  # noqa: ANN401
+def _gap_table(result: Any) -> None:
     table = Table("departure", "verdict", "why", title=f"Gap study, profile {result.profile.name}")
     for sweep in sorted(result.sweeps, key=lambda s: s.margin.low if s.margin else 0.0):
         table.add_row(sweep.name, _coloured(sweep.verdict), sweep.why)
     console.print(table)
 
 
-def _checklist_table(made: Any) -> None:  # noqa: ANN401
+def _checklist_table(made: Any) -> None:
     table = Table("section", "risk", "verdict", "evidence", title="Sim-to-real risk checklist")
     for row in made.rows:
         table.add_row(row.section, row.risk, _coloured(row.verdict), row.evidence)
@@ -281,15 +304,23 @@ def _count(given: dict[str, Any], key: str, default: int) -> int:
 
 def _positive(given: dict[str, Any], key: str) -> float | None:
     value = given.pop(key, None)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or value <= 0
+    ):
         raise UserError(f"{key}={value!r}: a number > 0 was expected.")
     return value
 
 
 @contextmanager
 def _steps_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console) as bars:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+    )
+    with Progress(
+        *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console
+    ) as bars:
         bar = bars.add_task(title, total=None)
         yield lambda done, most: bars.update(bar, completed=done, total=most)
 
@@ -306,11 +337,11 @@ def main() -> None:
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except Exception as error:
-        import click
-
-        if not isinstance(error, click.ClickException):
+        if not hasattr(error, "format_message"):  # typer brings its own copy of click's exceptions
             raise
-        error.show()
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]error:[/] {_escaped(error.format_message())}"
+        )
         sys.exit(ERROR)
 
 

@@ -1,4 +1,7 @@
-"""Comparison: algorithms and reward layers against each other over seeds, on both axes, with intervals."""
+"""Comparison: algorithms and reward layers against each other over seeds, on both axes.
+
+With intervals.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -90,7 +93,10 @@ def compare(
     console: Console,
     episodes: int = 20,
 ) -> Comparison:
-    """Trains what is not trained yet (or goes on where it stopped), then evaluates every final policy."""
+    """Trains what is not trained yet (or goes on where it stopped).
+
+    Then evaluates every final policy.
+    """
     trained = []
     for variant, seed in itertools.product(arms, seeds):
         run = train_one(env_name, variant, seed, folder, overrides, console)
@@ -99,10 +105,21 @@ def compare(
 
 
 def train_one(
-    env_name: str, variant: Variant, seed: int, folder: Path, overrides: dict[str, Any], console: Console
+    env_name: str,
+    variant: Variant,
+    seed: int,
+    folder: Path,
+    overrides: dict[str, Any],
+    console: Console,
 ) -> Path:
     """One run of a variant; a finished one is kept as it is."""
-    asked = {"env": env_name, "algo": variant.algo, "reward": variant.reward, "seed": seed, **overrides}
+    asked = {
+        "env": env_name,
+        "algo": variant.algo,
+        "reward": variant.reward,
+        "seed": seed,
+        **overrides,
+    }
     for other in {"ppo", "sac"} - {variant.algo}:
         asked.pop(other, None)
     out = folder / Path(configuration.default_folder(asked)).name
@@ -131,14 +148,16 @@ def evaluate_one(env_name: str, variant: Variant, seed: int, run: Path, episodes
     behaviour = {name: _mean(METRICS[name].of(seen)) for name in BEHAVIOUR if _has(env, name)}
     curve = runs.read_rows(run / "evaluation.csv")
     train_s = curve[-1]["train_s"] if curve else float("nan")
-    return Trained(variant, seed, run, float(np.mean(track.episode_return)), behaviour, curve, train_s)
+    return Trained(
+        variant, seed, run, float(np.mean(track.episode_return)), behaviour, curve, train_s
+    )
 
 
 def _has(env: Environment, metric: str) -> bool:
     return metric not in ("cost_of_transport",) or env.robot.file.ground is not None
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def _mean(values: NDArray[Any]) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else float("nan")
 
@@ -156,28 +175,59 @@ def build_report(result: Comparison, command: str) -> report.Report:
     ranked = sorted(arms, key=lambda arm: -iqm(finals[arm]))
     best = ranked[0]
     intervals = "95 % bootstrap over seeds" if seeds > 1 else "one seed: no interval, no claim"
-    why = f"{best} earns the most: task return {_shown(bootstrap(finals[best]))} (IQM, {intervals})."
+    why = (
+        f"{best} earns the most: task return {_shown(bootstrap(finals[best]))} (IQM, {intervals})."
+    )
     if len(ranked) > 1:
         chance = probability_of_improvement(finals[best], finals[ranked[1]])
         why += f" It beats {ranked[1]} with probability {_shown(chance)}."
     sections = (
-        report.Section("Learning curves", (_curve(result, "steps", "environment steps"), _curve(result, "train_s", "training wall clock, s"))),
+        report.Section(
+            "Learning curves",
+            (
+                _curve(result, "steps", "environment steps"),
+                _curve(result, "train_s", "training wall clock, s"),
+            ),
+        ),
         report.Section("Final policies", (_final_grid(result), *_improvement(ranked, finals))),
         report.Section("Behaviour", (_behaviour_grid(result),)),
-        report.Section("How this was measured", (report.Paragraph(
-            f"{seeds} seed(s) per variant; every final policy runs {result.episodes} deterministic episodes of the undisturbed "
-            "task on seeds no training used. All variants are scored by the task layer, whatever layer they were trained on. "
-            "Both algorithms act in [-1, 1] on the same MDP, and both bootstrap truncated episodes from their terminal observation. "
-            "Wall clock counts training without evaluation, compilation included."),)),
-        report.Section("Not tested", (report.Paragraph(
-            "Disturbances (robo-rl safety), departures from simulation (robo-rl gap), other hyperparameters than the presets."),)),
-        report.Section("Reproduce", (report.Code(command), report.Grid(("what", "value"), tuple(contract.versions().items())))),
-    )  # fmt: skip
+        report.Section(
+            "How this was measured",
+            (
+                report.Paragraph(
+                    f"{seeds} seed(s) per variant; every final policy runs {result.episodes}"
+                    " deterministic episodes of the undisturbed task on seeds no training used."
+                    " All variants are scored by the task layer, whatever layer they were trained"
+                    " on. Both algorithms act in [-1, 1] on the same MDP, and both bootstrap"
+                    " truncated episodes from their terminal observation. Wall clock counts"
+                    " training without evaluation, compilation included."
+                ),
+            ),
+        ),
+        report.Section(
+            "Not tested",
+            (
+                report.Paragraph(
+                    "Disturbances (robo-rl safety), departures from simulation (robo-rl gap), other"
+                    " hyperparameters than the presets."
+                ),
+            ),
+        ),
+        report.Section(
+            "Reproduce",
+            (
+                report.Code(command),
+                report.Grid(("what", "value"), tuple(contract.versions().items())),
+            ),
+        ),
+    )
     return report.Report(f"Comparison on {result.env}", "", why, sections)
 
 
 def curve_of(trained: Sequence[Trained], axis: str) -> plots.Curve:
-    """IQM over seeds of the task return along an axis, with the bootstrap interval (or the range for two).
+    """IQM over seeds of the task return along an axis.
+
+    With the bootstrap interval (or the range for two).
 
     Runs are interpolated linearly onto a common grid that ends where the first of them ends.
     """
@@ -185,9 +235,9 @@ def curve_of(trained: Sequence[Trained], axis: str) -> plots.Curve:
     start = max(r[0][axis] for r in rows)
     end = min(r[-1][axis] for r in rows)
     grid = np.linspace(start, end, CURVE_POINTS)
-    lines = np.array([
-        np.interp(grid, [p[axis] for p in r], [p["task_return_mean"] for p in r]) for r in rows
-    ])  # fmt: skip
+    lines = np.array(
+        [np.interp(grid, [p[axis] for p in r], [p["task_return_mean"] for p in r]) for r in rows]
+    )
     bands = [bootstrap(column) for column in lines.T]
     low = np.array([b.point if np.isnan(b.low) else b.low for b in bands])
     high = np.array([b.point if np.isnan(b.high) else b.high for b in bands])
@@ -195,11 +245,19 @@ def curve_of(trained: Sequence[Trained], axis: str) -> plots.Curve:
 
 
 def _curve(result: Comparison, axis: str, label: str) -> report.Figure:
-    groups = {str(arm): curve_of(result.of(arm), axis) for arm in result.variants if all(t.curve for t in result.of(arm))}
+    groups = {
+        str(arm): curve_of(result.of(arm), axis)
+        for arm in result.variants
+        if all(t.curve for t in result.of(arm))
+    }
     seeds = len(result.of(result.variants[0]))
     title = f"{result.env}: deterministic evaluation, IQM of {seeds} seed(s)"
     svg = plots.curves(groups, label, "task return", title)
-    return report.Figure(f"curve-{axis}", svg, f"Task return against {label}; bands are 95 % bootstrap intervals over seeds.")
+    return report.Figure(
+        f"curve-{axis}",
+        svg,
+        f"Task return against {label}; bands are 95 % bootstrap intervals over seeds.",
+    )
 
 
 def _final_grid(result: Comparison) -> report.Grid:
@@ -208,31 +266,67 @@ def _final_grid(result: Comparison) -> report.Grid:
         runs_of = result.of(arm)
         returns = np.array([t.task_return for t in runs_of])
         minutes = np.array([t.train_s for t in runs_of]) / 60
-        rows.append((
-            str(arm), _shown(bootstrap(returns)), f"{returns.min():.0f} to {returns.max():.0f}",
-            f"{runs_of[0].curve[-1]['steps']:,.0f}" if runs_of[0].curve else "", f"{minutes.mean():.1f}", str(len(runs_of)),
-        ))  # fmt: skip
-    columns = ("variant", "task return, IQM [95 %] (higher is better)", "range over seeds", "steps", "training, min", "seeds")
+        rows.append(
+            (
+                str(arm),
+                _shown(bootstrap(returns)),
+                f"{returns.min():.0f} to {returns.max():.0f}",
+                f"{runs_of[0].curve[-1]['steps']:,.0f}" if runs_of[0].curve else "",
+                f"{minutes.mean():.1f}",
+                str(len(runs_of)),
+            )
+        )
+    columns = (
+        "variant",
+        "task return, IQM [95 %] (higher is better)",
+        "range over seeds",
+        "steps",
+        "training, min",
+        "seeds",
+    )
     return report.Grid(columns, tuple(rows))
 
 
-def _improvement(ranked: list[Variant], finals: dict[Variant, NDArray[np.float64]]) -> tuple[report.Block, ...]:
+def _improvement(
+    ranked: list[Variant], finals: dict[Variant, NDArray[np.float64]]
+) -> tuple[report.Block, ...]:
     if len(ranked) < 2:
         return ()
     rows = tuple(
-        (str(a), str(b), _shown(probability_of_improvement(finals[a], finals[b]))) for a, b in itertools.combinations(ranked, 2)
+        (str(a), str(b), _shown(probability_of_improvement(finals[a], finals[b])))
+        for a, b in itertools.combinations(ranked, 2)
     )
-    return (report.Grid(("variant", "against", "probability that a run of the first beats one of the second [95 %]"), rows),)
+    return (
+        report.Grid(
+            (
+                "variant",
+                "against",
+                "probability that a run of the first beats one of the second [95 %]",
+            ),
+            rows,
+        ),
+    )
 
 
 def _behaviour_grid(result: Comparison) -> report.Grid:
     names = [n for n in BEHAVIOUR if n in result.trained[0].behaviour]
-    columns = ("variant", *(f"{n.replace('_', ' ')}, {METRICS[n].unit} ({BEHAVIOUR[n]} is better)" for n in names))
+    columns = (
+        "variant",
+        *(f"{n.replace('_', ' ')}, {METRICS[n].unit} ({BEHAVIOUR[n]} is better)" for n in names),
+    )
     rows = tuple(
-        (str(arm), *(_shown(mean_interval(np.array([t.behaviour[n] for t in result.of(arm)]))) for n in names))
+        (
+            str(arm),
+            *(
+                _shown(mean_interval(np.array([t.behaviour[n] for t in result.of(arm)])))
+                for n in names
+            ),
+        )
         for arm in result.variants
     )
-    return report.Grid(columns, rows, "Mean over seeds with its 95 % t interval. fell: share of episodes.")
+    return report.Grid(
+        columns, rows, "Mean over seeds with its 95 % t interval. fell: share of episodes."
+    )
 
 
 def _shown(interval: Interval) -> str:
@@ -255,5 +349,14 @@ def _data(result: Comparison, command: str) -> dict[str, Any]:
         }
         for t in result.trained
     ]
-    finals = {str(arm): bootstrap(np.array([t.task_return for t in result.of(arm)]))._asdict() for arm in result.variants}
-    return {"env": result.env, "runs": rows, "final": finals, "command": command, "versions": contract.versions()}
+    finals = {
+        str(arm): bootstrap(np.array([t.task_return for t in result.of(arm)]))._asdict()
+        for arm in result.variants
+    }
+    return {
+        "env": result.env,
+        "runs": rows,
+        "final": finals,
+        "command": command,
+        "versions": contract.versions(),
+    }

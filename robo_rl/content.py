@@ -1,4 +1,7 @@
-"""Where the content folders are, and how a file in them is read: data only, nothing is ever executed."""
+"""Where the content folders are, and how a file in them is read.
+
+Data only, nothing is ever executed.
+"""
 
 import difflib
 import json
@@ -15,7 +18,10 @@ FOLDERS = ("envs", "rewards", "scenarios", "safety_eval", "sim2real", "configs")
 
 
 class UserError(Exception):
-    """A mistake the user can mend; the command line prints it without a traceback and exits with code 3."""
+    """A mistake the user can mend.
+
+    The command line prints it without a traceback and exits with code 3.
+    """
 
 
 def root() -> Path:
@@ -97,7 +103,7 @@ def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
-def _number_pattern() -> Any:  # noqa: ANN401
+def _number_pattern() -> Any:
     import re
 
     return re.compile(

@@ -1,4 +1,7 @@
-"""The contract a policy is stored with: what it observes and commands, at which rate, on which body."""
+"""The contract a policy is stored with.
+
+What it observes and commands, at which rate, on which body.
+"""
 
 import platform
 from importlib.metadata import version
@@ -46,18 +49,36 @@ def observation_table(env: Environment) -> list[dict[str, Any]]:
     import jax
 
     signals = jax.eval_shape(env.reset, jax.random.key(0)).signals
-    sizes = [jax.eval_shape(lambda s, o=o: o.read(env.robot, s), signals).shape[0] for o in env.mdp.observe]
-    return [{"name": o.name, "unit": o.unit, "size": n} for o, n in zip(env.mdp.observe, sizes, strict=True)]
+    sizes = [
+        jax.eval_shape(lambda s, o=o: o.read(env.robot, s), signals).shape[0]
+        for o in env.mdp.observe
+    ]
+    return [
+        {"name": o.name, "unit": o.unit, "size": n}
+        for o, n in zip(env.mdp.observe, sizes, strict=True)
+    ]
 
 
 def model_digest(model: mujoco.MjModel) -> str:
-    """SHA-256 over the physical parameters of a model: whatever a Plant may change, geometry and limits."""
+    """SHA-256 over the physical parameters of a model.
+
+    Whatever a Plant may change, geometry and limits.
+    """
     fields = (
-        model.body_mass, model.body_inertia, model.body_ipos, model.geom_size, model.geom_friction,
-        model.dof_damping, model.dof_armature, model.jnt_range, model.actuator_gear,
-        model.actuator_ctrlrange, model.actuator_gainprm, model.opt.gravity,
+        model.body_mass,
+        model.body_inertia,
+        model.body_ipos,
+        model.geom_size,
+        model.geom_friction,
+        model.dof_damping,
+        model.dof_armature,
+        model.jnt_range,
+        model.actuator_gear,
+        model.actuator_ctrlrange,
+        model.actuator_gainprm,
+        model.opt.gravity,
         np.array([model.opt.timestep, len(nominal_plant(model))]),
-    )  # fmt: skip
+    )
     return digest(b"".join(np.ascontiguousarray(f, np.float64).tobytes() for f in fields))
 
 

@@ -30,13 +30,22 @@ class DemoConfig(Strict):
 
 def demo(given: dict[str, Any], console: Console) -> Path:
     """Trains, compares, judges and checks; prints a summary and returns the front page's path."""
-    config = check(DemoConfig, {**content.read_yaml(content.find("configs", "demo")), **given}, "demo")
+    config = check(
+        DemoConfig, {**content.read_yaml(content.find("configs", "demo")), **given}, "demo"
+    )
     began, folder = time.monotonic(), Path(config.out)
     console.rule("1 of 4  train and compare")
     comparison = _compare(config, folder, console)
     page = compare.write(comparison, folder / "compare", "robo-rl demo")
     pages = [("PPO against SAC", "", page)]
-    summary = Table("policy", "task return", "safety gate", "gap: RED / AMBER / GREEN", "checklist", title=f"robo-rl demo on {config.env}")
+    summary = Table(
+        "policy",
+        "task return",
+        "safety gate",
+        "gap: RED / AMBER / GREEN",
+        "checklist",
+        title=f"robo-rl demo on {config.env}",
+    )
     for trained in comparison.trained:
         console.rule(f"{trained.variant}")
         row, found = _judge(trained, config, console)
@@ -44,7 +53,9 @@ def demo(given: dict[str, Any], console: Console) -> Path:
         pages += found
     front = _front(folder, pages, config, time.monotonic() - began)
     console.print(summary)
-    console.print("Small budgets: a policy trained this briefly is meant to be rejected; the report says why.")
+    console.print(
+        "Small budgets: a policy trained this briefly is meant to be rejected; the report says why."
+    )
     console.print(f"Took {(time.monotonic() - began) / 60:.1f} min. Report: {front}")
     return front
 
@@ -61,7 +72,9 @@ def _judge(
     run = trained.folder
     with Progress(console=console) as bars:
         safe = bars.add_task("2 of 4  safety suite")
-        judged = study.study(run, "locomotion", episodes=config.safety_episodes, on_progress=_into(bars, safe))
+        judged = study.study(
+            run, "locomotion", episodes=config.safety_episodes, on_progress=_into(bars, safe)
+        )
         departures = bars.add_task("3 of 4  gap study")
         measured = gap.gap(
             run,
@@ -70,9 +83,16 @@ def _judge(
             episode_s=config.gap_episode_s,
             on_progress=_into(bars, departures),
         )
-    command = f"gap {run} episodes={config.gap_episodes} levels={config.gap_levels} episode_s={config.gap_episode_s}"
+    command = (
+        f"gap {run} episodes={config.gap_episodes} levels={config.gap_levels}"
+        f" episode_s={config.gap_episode_s}"
+    )
     pages = [
-        study.write(judged, run / "safety" / judged.suite.name, f"robo-rl safety {run} episodes={config.safety_episodes}"),
+        study.write(
+            judged,
+            run / "safety" / judged.suite.name,
+            f"robo-rl safety {run} episodes={config.safety_episodes}",
+        ),
         gap.write(measured, run / "gap", f"robo-rl {command}"),
     ]
     console.print("4 of 4  checklist")
@@ -82,15 +102,19 @@ def _judge(
     verdicts = judged.gate.value, " / ".join(map(str, counts)), checked.verdict
     titles = ("safety suite", "gap to reality", "risk checklist")
     shown = (judged.gate.value, "", checked.verdict)
-    found = [(f"{trained.variant}: {t}", v, p) for t, v, p in zip(titles, shown, pages, strict=True)]
+    found = [
+        (f"{trained.variant}: {t}", v, p) for t, v, p in zip(titles, shown, pages, strict=True)
+    ]
     return verdicts, found
 
 
-def _into(bars: Progress, bar: Any) -> Any:  # noqa: ANN401
+def _into(bars: Progress, bar: Any) -> Any:
     return lambda done, most: bars.update(bar, completed=done, total=most)
 
 
-def _front(folder: Path, pages: list[tuple[str, str, Path]], config: DemoConfig, seconds: float) -> Path:
+def _front(
+    folder: Path, pages: list[tuple[str, str, Path]], config: DemoConfig, seconds: float
+) -> Path:
     rows = tuple((title, verdict, str(path.relative_to(folder))) for title, verdict, path in pages)
     front = report.Report(
         f"robo-rl demo on {config.env}",
@@ -98,4 +122,6 @@ def _front(folder: Path, pages: list[tuple[str, str, Path]], config: DemoConfig,
         f"PPO and SAC trained, compared, judged and checked in {seconds / 60:.1f} minutes.",
         (report.Section("Reports", (report.Grid(("report", "verdict", "file"), rows),)),),
     )
-    return report.write_report(folder, front, {"reports": [{"title": t, "verdict": v, "file": f} for t, v, f in rows]})
+    return report.write_report(
+        folder, front, {"reports": [{"title": t, "verdict": v, "file": f} for t, v, f in rows]}
+    )

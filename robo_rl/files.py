@@ -29,7 +29,10 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, on disk and whole, when the block ends well."""
+    """A temporary path beside `path` that takes its place, on disk and whole.
+
+    When the block ends well.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
@@ -41,7 +44,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: could not be written ({error.strerror}); what was there before is untouched.") from error
+        raise UserError(
+            f"{path}: could not be written ({error.strerror}); what was there before is untouched."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -56,7 +61,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary.chmod(0o755)
         temporary.rename(path)
     except OSError as error:
-        raise UserError(f"{path}: could not be written ({error.strerror}); what was there before is untouched.") from error
+        raise UserError(
+            f"{path}: could not be written ({error.strerror}); what was there before is untouched."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -67,7 +74,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
+def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically, floats exact; NaN and infinity become null, as JSON has neither."""
     write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
 
@@ -78,12 +85,16 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as an uncompressed .npz, atomically; object arrays are refused, so no pickle is made."""
+    """Writes arrays as an uncompressed .npz, atomically.
+
+    Object arrays are refused, so no pickle is made.
+    """
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"{name}: an object array would need pickle")
     with replacing(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{name: np.asarray(array) for name, array in arrays.items()})
+        plain_arrays: Any = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(stream, **plain_arrays)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -94,10 +105,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError as error:
         raise UserError(f"{path}: not found.") from error
     except Exception as error:  # zipfile, zlib, numpy and struct each raise their own
-        raise UserError(f"{path}: not a readable array file ({type(error).__name__}: {error}).") from error
+        raise UserError(
+            f"{path}: not a readable array file ({type(error).__name__}: {error})."
+        ) from error
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401
+def plain(value: Any) -> Any:
     """The value in types that JSON and YAML know."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}

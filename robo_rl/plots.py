@@ -1,8 +1,11 @@
-"""Figures for reports, as SVG text: units on every axis, intervals on every curve, no screen needed."""
+"""Figures for reports, as SVG text.
+
+Units on every axis, intervals on every curve, no screen needed.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -10,7 +13,16 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")  # Okabe-Ito
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+    "#999999",
+)  # Okabe-Ito
 VERDICT_COLOURS = {
     "PASS": "#00695c",
     "FAIL": "#b3261e",
@@ -22,7 +34,7 @@ VERDICT_COLOURS = {
     "UNKNOWN": "#4a4a6a",
 }
 MARKERS = {"PASS": "o", "FAIL": "X", "INCONCLUSIVE": "s", "ERROR": "D"}
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -55,7 +67,7 @@ def curves(groups: Mapping[str, Curve], xlabel: str, ylabel: str, title: str) ->
         return _svg(figure)
 
 
-def failure_rates(rows: Sequence[tuple[str, str, float, float, float, float]], title: str) -> str:
+def failure_rates(rows: Sequence[tuple[Any, ...]], title: str) -> str:
     """One line per criterion: (label, verdict, low, point, high, limit) of its failure rate."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.8 + 0.22 * len(rows)), layout="constrained")
@@ -65,14 +77,23 @@ def failure_rates(rows: Sequence[tuple[str, str, float, float, float, float]], t
             axes.plot([low, high], [y, y], color=colour, lw=1.6)
             axes.plot(point, y, MARKERS[verdict], color=colour, ms=5)
             axes.plot([limit, limit], [y - 0.4, y + 0.4], color="#000000", lw=1.2)
-        axes.set_yticks(range(len(rows)), [f"{label} · {verdict}" for label, verdict, *_ in rows], fontsize=7)
-        axes.set(xlim=(-0.02, 1.02), xlabel="share of failing episodes (one-sided 95 % bounds; bar: most allowed)", title=title)
+        axes.set_yticks(
+            range(len(rows)), [f"{label} · {verdict}" for label, verdict, *_ in rows], fontsize=7
+        )
+        axes.set(
+            xlim=(-0.02, 1.02),
+            xlabel="share of failing episodes (one-sided 95 % bounds; bar: most allowed)",
+            title=title,
+        )
         axes.invert_yaxis()
         return _svg(figure)
 
 
 class Degradation(NamedTuple):
-    """One injector's sweep: success and retained return by magnitude, with the two marks that matter."""
+    """One injector's sweep: success and retained return by magnitude.
+
+    With the two marks that matter.
+    """
 
     name: str
     unit: str
@@ -96,12 +117,21 @@ def degradation(sweeps: Sequence[Degradation], columns: int = 3) -> str:
             axes = figure.add_subplot(rows, columns, k + 1)
             axes.fill_between(s.magnitudes, s.low, s.high, color=COLOURS[0], alpha=0.2, lw=0)
             axes.plot(s.magnitudes, s.success, color=COLOURS[0], lw=1.5, label="success rate")
-            axes.plot(s.magnitudes, np.clip(s.retention, 0, 1.2), color=COLOURS[1], lw=1.0, ls="--", label="return kept")
+            axes.plot(
+                s.magnitudes,
+                np.clip(s.retention, 0, 1.2),
+                color=COLOURS[1],
+                lw=1.0,
+                ls="--",
+                label="return kept",
+            )
             axes.axhline(s.floor, color="#999999", lw=0.8)
             if s.measured is not None:
                 axes.axvline(s.measured, color="#000000", lw=1.0, ls=":", label="real magnitude")
             if s.breaking is not None:
-                axes.axvline(s.breaking, color=VERDICT_COLOURS["FAIL"], lw=1.0, label="breaking point")
+                axes.axvline(
+                    s.breaking, color=VERDICT_COLOURS["FAIL"], lw=1.0, label="breaking point"
+                )
             axes.set(ylim=(-0.03, 1.23), xlabel=f"magnitude, {s.unit}")
             axes.set_title(f"{s.name} · {s.verdict}", fontsize=8, color=VERDICT_COLOURS[s.verdict])
             if k == 0:

@@ -24,7 +24,10 @@ HEADS = {"tanh": np.tanh, "clip": lambda x: np.clip(x, -1.0, 1.0)}
 
 @dataclass(frozen=True)
 class Network:
-    """A normaliser and a multilayer perceptron whose output, squashed by its head, is the mean action."""
+    """A normaliser and a multilayer perceptron whose output, squashed by its head.
+
+    Is the mean action.
+    """
 
     mean: np.ndarray  # [observations]
     std: np.ndarray  # [observations]
@@ -37,7 +40,11 @@ class Network:
     def arrays(self) -> dict[str, np.ndarray]:
         """The weights by name, as they are stored."""
         layers = zip(self.weights, self.biases, strict=True)
-        named = {f"{kind}{i}": a for i, pair in enumerate(layers) for kind, a in zip("wb", pair, strict=True)}
+        named = {
+            f"{kind}{i}": a
+            for i, pair in enumerate(layers)
+            for kind, a in zip("wb", pair, strict=True)
+        }
         return {"mean": self.mean, "std": self.std, **named}
 
 
@@ -75,11 +82,16 @@ class Policy:
 def weights_digest(network: Network) -> str:
     """SHA-256 over the weight arrays in the order of their names."""
     arrays = network.arrays()
-    return files.digest(b"".join(np.ascontiguousarray(arrays[name]).tobytes() for name in sorted(arrays)))
+    return files.digest(
+        b"".join(np.ascontiguousarray(arrays[name]).tobytes() for name in sorted(arrays))
+    )
 
 
 def save_policy(folder: Path, network: Network, contract: Mapping[str, Any]) -> None:
-    """Writes weights.npz, then the contract that names their digest; each replaces the old one whole."""
+    """Writes weights.npz, then the contract that names their digest.
+
+    Each replaces the old one whole.
+    """
     files.write_arrays(folder / f"weights-{weights_digest(network)[:12]}.npz", network.arrays())
     head = {
         "format": FORMAT,
@@ -116,9 +128,13 @@ def load_policy(run: str | Path) -> Policy:
         network = _network(contract, files.read_arrays(folder / str(contract["weights"])))
         valid = weights_digest(network) == contract["weights_sha256"]
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a complete policy contract (missing or wrong: {error}).") from error
+        raise UserError(
+            f"{path}: not a complete policy contract (missing or wrong: {error})."
+        ) from error
     if not valid:
-        raise UserError(f"{folder}: the weights do not match the digest in policy.json; the file is damaged.")
+        raise UserError(
+            f"{folder}: the weights do not match the digest in policy.json; the file is damaged."
+        )
     return Policy(network, contract)
 
 

@@ -79,7 +79,10 @@ def write_report(folder: Path, report: Report, data: dict[str, Any]) -> Path:
     files.write_text(folder / "report.md", to_markdown(report))
     for block in (b for s in report.sections for b in s.blocks if isinstance(b, Figure)):
         files.write_text(folder / "figures" / f"{block.name}.svg", block.svg)
-    files.write_json(folder / "results.json", {"title": report.title, "verdict": report.verdict, "why": report.why, **data})
+    files.write_json(
+        folder / "results.json",
+        {"title": report.title, "verdict": report.verdict, "why": report.why, **data},
+    )
     return folder / "report.html"
 
 
@@ -112,7 +115,10 @@ def _block_markdown(block: Block) -> str:
         return f"```sh\n{block.text}\n```"
     if isinstance(block, Figure):
         return f"![{block.caption}](figures/{block.name}.svg)\n\n{block.caption}"
-    rows = [" | ".join(_marked(cell).replace("|", "\\|").replace("\n", " ") for cell in row) for row in block.rows]
+    rows = [
+        " | ".join(_marked(cell).replace("|", "\\|").replace("\n", " ") for cell in row)
+        for row in block.rows
+    ]
     head = [" | ".join(block.columns), " | ".join("---" for _ in block.columns)]
     caption = [block.caption, ""] if block.caption else []
     return "\n".join([*caption, *(f"| {line} |" for line in head + rows)])

@@ -10,7 +10,7 @@ import numpy as np
 from robo_rl.content import UserError
 
 
-def to_arrays(tree: Any) -> dict[str, np.ndarray]:  # noqa: ANN401
+def to_arrays(tree: Any) -> dict[str, np.ndarray]:
     """Every leaf by its path in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
@@ -19,7 +19,7 @@ def to_arrays(tree: Any) -> dict[str, np.ndarray]:  # noqa: ANN401
     }
 
 
-def from_arrays(arrays: dict[str, np.ndarray], like: Any, where: Path) -> Any:  # noqa: ANN401
+def from_arrays(arrays: dict[str, np.ndarray], like: Any, where: Path) -> Any:
     """The tree of `like`'s structure with these leaves.
 
     Raises UserError where a leaf is missing, left over, or of another shape or type.
@@ -28,23 +28,28 @@ def from_arrays(arrays: dict[str, np.ndarray], like: Any, where: Path) -> Any:  
     names = [jax.tree_util.keystr(path) for path, _ in leaves]
     if set(names) != set(arrays):
         different = sorted(set(names) ^ set(arrays))
-        raise UserError(f"{where}: made by another kind of run; differs in {', '.join(different[:5])}.")
+        raise UserError(
+            f"{where}: made by another kind of run; differs in {', '.join(different[:5])}."
+        )
     return tree.unflatten(
-        [_restore(arrays[name], leaf, name, where) for name, (_, leaf) in zip(names, leaves, strict=True)]
+        [
+            _restore(arrays[name], leaf, name, where)
+            for name, (_, leaf) in zip(names, leaves, strict=True)
+        ]
     )
 
 
-def is_key(leaf: Any) -> bool:  # noqa: ANN401
+def is_key(leaf: Any) -> bool:
     """Whether a leaf is a typed random key."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def row(tree: Any, index: int) -> Any:  # noqa: ANN401
+def row(tree: Any, index: int) -> Any:
     """One entry of a batched tree, batch axis kept at size 1."""
     return jax.tree.map(lambda leaf: leaf[index : index + 1], tree)
 
 
-def _restore(stored: np.ndarray, leaf: Any, name: str, where: Path) -> Any:  # noqa: ANN401
+def _restore(stored: np.ndarray, leaf: Any, name: str, where: Path) -> Any:
     expected = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
     if stored.shape != expected.shape or stored.dtype != expected.dtype:
         raise UserError(

@@ -1,4 +1,7 @@
-"""Builds the wheel, installs it into an empty folder, and checks that it finds every content file."""
+"""Builds the wheel, installs it into an empty folder.
+
+And checks that it finds every content file.
+"""
 
 import os
 import subprocess
@@ -30,15 +33,26 @@ make("hopper"), load_suite("locomotion"), load_profile("planar-legged")
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run = [sys.executable, "-m"]
-        subprocess.run([*run, "build", "--wheel", "--no-isolation", "--outdir", scratch, str(ROOT)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*run, "build", "--wheel", "--no-isolation", "--outdir", scratch, str(ROOT)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         (wheel,) = Path(scratch).glob("*.whl")
         site = Path(scratch) / "site"
-        subprocess.run([*run, "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)], check=True)
+        subprocess.run(
+            [*run, "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
+            check=True,
+        )
         probe = [sys.executable, "-c", PROBE, str(site)]
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        found = subprocess.run(probe, check=True, capture_output=True, text=True, cwd=scratch, env=env).stdout
+        found = subprocess.run(
+            probe, check=True, capture_output=True, text=True, cwd=scratch, env=env
+        ).stdout
         have = {line for line in found.splitlines() if "/" in line}
-        want = {str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).rglob("*") if p.is_file()}
+        want = {
+            str(p.relative_to(ROOT)) for f in FOLDERS for p in (ROOT / f).rglob("*") if p.is_file()
+        }
         if missing := want - have:
             sys.exit(f"missing from the wheel: {sorted(missing)}")
         print(f"wheel: all {len(want)} content files found")

@@ -9,13 +9,23 @@ ROBO_RL = [sys.executable, "-m", "robo_rl.cli"]
 
 
 def robo_rl(*words, cwd=None):
-    return subprocess.run([*ROBO_RL, *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=300)
+    return subprocess.run(
+        [*ROBO_RL, *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=300
+    )
 
 
 def test_envs_prints_the_mdp_as_a_table():
     shown = robo_rl("envs", "hopper")
     assert shown.returncode == 0
-    for word in ("observation", "200 N m", "reward layer", "constraint", "Terminated when", "Truncated after", "125 Hz"):
+    for word in (
+        "observation",
+        "200 N m",
+        "reward layer",
+        "constraint",
+        "Terminated when",
+        "Truncated after",
+        "125 Hz",
+    ):
         assert word in shown.stdout, word
 
 
@@ -43,7 +53,9 @@ def test_every_command_has_help():
         (("trian",), "trian"),
     ],
 )
-def test_a_mistake_ends_with_its_message_and_exit_code_3_and_leaves_nothing(words, message, tmp_path):
+def test_a_mistake_ends_with_its_message_and_exit_code_3_and_leaves_nothing(
+    words, message, tmp_path
+):
     failed = robo_rl(*words, cwd=tmp_path)
     assert failed.returncode == 3, failed.stderr
     assert message in " ".join(failed.stderr.split()), failed.stderr

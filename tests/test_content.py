@@ -13,13 +13,33 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "robo_rl").rglob("*.py"))
 
 LEVELS = {  # a module may import only from its own level or from below
-    "content": 0, "files": 0, "policy": 1, "report": 1, "plots": 1, "trees": 1, "engines": 1,
+    "content": 0,
+    "files": 0,
+    "policy": 1,
+    "report": 1,
+    "plots": 1,
+    "trees": 1,
+    "engines": 1,
     "interop.registration": 1,
-    "sim2real.sensors": 2, "sim2real.actuation": 2, "sim2real.injection": 2,
-    "rewards": 3, "envs": 3, "contract": 4, "rendering": 4, "sim2real.injectors": 4, "sim2real.profiles": 5,
-    "scenarios": 5, "interop": 5, "safety_eval": 6, "train": 7, "sim2real.gap": 7, "sim2real.checklist": 7,
-    "compare": 8, "demo": 9, "cli": 10,
-}  # fmt: skip
+    "sim2real.sensors": 2,
+    "sim2real.actuation": 2,
+    "sim2real.injection": 2,
+    "rewards": 3,
+    "envs": 3,
+    "contract": 4,
+    "rendering": 4,
+    "sim2real.injectors": 4,
+    "sim2real.profiles": 5,
+    "scenarios": 5,
+    "interop": 5,
+    "safety_eval": 6,
+    "train": 7,
+    "sim2real.gap": 7,
+    "sim2real.checklist": 7,
+    "compare": 8,
+    "demo": 9,
+    "cli": 10,
+}
 
 
 def level(module):
@@ -40,12 +60,16 @@ def imports(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "robo_rl")))
 def test_imports_point_down(path):
-    module = ".".join(path.relative_to(ROOT / "robo_rl").with_suffix("").parts).removesuffix(".__init__")
+    module = ".".join(path.relative_to(ROOT / "robo_rl").with_suffix("").parts).removesuffix(
+        ".__init__"
+    )
     if (own := level(module)) is None:
         return
     for target in imports(path):
         below = level(target)
-        assert below is None or below <= own, f"{module} (level {own}) imports {target} (level {below})"
+        assert below is None or below <= own, (
+            f"{module} (level {own}) imports {target} (level {below})"
+        )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "robo_rl")))

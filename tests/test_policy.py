@@ -21,9 +21,14 @@ def test_a_policy_survives_the_disk_to_the_last_bit(run_folder, policy):
 def test_the_forward_pass_by_hand():
     """Normalise (3 - 1) / 2 = 1, clip to 0.5, tanh, times 2 plus 0.1, clip head."""
     network = Network(
-        np.float32([1.0]), np.float32([2.0]), 0.5, (np.float32([[1.0]]), np.float32([[2.0]])),
-        (np.float32([0.0]), np.float32([0.1])), "tanh", "clip",
-    )  # fmt: skip
+        np.float32([1.0]),
+        np.float32([2.0]),
+        0.5,
+        (np.float32([[1.0]]), np.float32([[2.0]])),
+        (np.float32([0.0]), np.float32([0.1])),
+        "tanh",
+        "clip",
+    )
     action = Policy(network, {"env": "x"})(np.array([3.0]))
     assert action.shape == (1,) and action[0] == 1.0
     assert Policy(replace(network, head="tanh"), {"env": "x"})(np.array([3.0]))[0] == pytest.approx(
@@ -68,7 +73,11 @@ def test_damaged_weights_are_refused(run_folder, damage):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"format": "other/1"}, "format 'other/1' found"), ({"network": {}}, "not a complete policy"), ({"weights": None}, "weights|array|not found|complete")],
+    [
+        ({"format": "other/1"}, "format 'other/1' found"),
+        ({"network": {}}, "not a complete policy"),
+        ({"weights": None}, "weights|array|not found|complete"),
+    ],
 )
 def test_a_foreign_contract_is_refused(run_folder, change, message):
     path = run_folder / "policy" / "policy.json"
@@ -83,7 +92,10 @@ def test_a_folder_without_a_policy_is_said(tmp_path):
 
 
 def test_a_policy_runs_in_plain_gymnasium_and_earns_the_same(run_folder):
-    """The same policy from the same state, in our environment and in theirs, over whole episodes."""
+    """The same policy from the same state, in our environment and in theirs.
+
+    Over whole episodes.
+    """
     import gymnasium
 
     policy = robo_rl.load_policy(run_folder)

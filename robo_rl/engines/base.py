@@ -1,13 +1,15 @@
-"""What every physics engine shares: the state, the plant, the readout, and the contract between them."""
+"""What every physics engine shares.
 
-from typing import NamedTuple, Protocol
+The state, the plant, the readout, and the contract between them.
+"""
 
-import jax
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-Array = jax.Array
+Array: TypeAlias = Any  # jax.Array under jit, NumPy outside it
 
 
 class Plant(NamedTuple):
@@ -46,9 +48,14 @@ def plant_shapes(model: mujoco.MjModel) -> dict[str, tuple[int, ...]]:
 
 
 def nominal_plant(model: mujoco.MjModel) -> Plant:
-    """The plant that changes nothing: scales are 1, offsets 0. NumPy, so that it is a constant under jit."""
+    """The plant that changes nothing: scales are 1, offsets 0.
+
+    NumPy, so that it is a constant under jit.
+    """
     shapes = plant_shapes(model)
-    return Plant(**{n: np.full(s, float(n.endswith("_scale")), np.float32) for n, s in shapes.items()})  # type: ignore[arg-type]
+    return Plant(
+        **{n: np.full(s, float(n.endswith("_scale")), np.float32) for n, s in shapes.items()}
+    )  # type: ignore[arg-type]
 
 
 class Readout(NamedTuple):

@@ -70,11 +70,14 @@ class MujocoEngine:
         return bits, self._unpack(jnp.asarray(flat))
 
     def unpack(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """qpos and qvel in float64 of a payload [..., words]."""
+        """Qpos and qvel in float64 of a payload [..., words]."""
         state = np.ascontiguousarray(bits).view(np.float64)
-        return state[..., : self.model.nq], state[..., self.model.nq : self.model.nq + self.model.nv]
+        return (
+            state[..., : self.model.nq],
+            state[..., self.model.nq : self.model.nq + self.model.nv],
+        )
 
-    def _call(self, host: Any, *args: Array) -> tuple[Array, Readout]:  # noqa: ANN401
+    def _call(self, host: Any, *args: Array) -> tuple[Array, Readout]:
         width = sum(math.prod(shape) for shape in self._readout)
         shapes = (
             jax.ShapeDtypeStruct((2 * self._state_size,), jnp.uint32),
@@ -95,13 +98,13 @@ class MujocoEngine:
                 self._pools[robots] = _Pool(self, robots)
             return self._pools[robots]
 
-    def _reset(self, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
+    def _reset(self, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray]:
         return self._run("reset", active, *args)
 
-    def _step(self, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
+    def _step(self, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray]:
         return self._run("step", active, *args)
 
-    def _run(self, what: str, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
+    def _run(self, what: str, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray]:
         """A pool's method on arguments of any batch shape, which is that of `active`."""
         mask = np.asarray(active)
         arrays = [np.asarray(a) for a in args]
@@ -112,7 +115,7 @@ class MujocoEngine:
         return bits.reshape(*mask.shape, -1), flat.reshape(*mask.shape, -1)
 
 
-def _call_host(host: Any, shapes: Any, args: tuple[Array, ...]) -> tuple[Array, Array]:  # noqa: ANN401
+def _call_host(host: Any, shapes: Any, args: tuple[Array, ...]) -> tuple[Array, Array]:
     """A NumPy function inside JAX: on its buffers in place on CPU, through pure_callback elsewhere.
 
     In place costs about 10 us a call on CPU; pure_callback copies every argument, 0.2 to 0.5 ms.
@@ -120,7 +123,7 @@ def _call_host(host: Any, shapes: Any, args: tuple[Array, ...]) -> tuple[Array, 
     if buffer_callback is None or jax.default_backend() != "cpu":
         return jax.pure_callback(host, shapes, *args, vmap_method="broadcast_all")
 
-    def in_place(_: Any, out: Any, *buffers: Any) -> None:  # noqa: ANN401
+    def in_place(_: Any, out: Any, *buffers: Any) -> None:
         results = host(*(np.asarray(b) for b in buffers))
         for buffer, result in zip(out, results, strict=True):
             np.asarray(buffer)[...] = result
@@ -196,7 +199,7 @@ class _Pool:
         flat = self._flat(rows, self._sample(records), rate, velocity, force[:, -1], power)
         return self._pack(base), flat if everyone else _scatter(flat, rows, len(bits))
 
-    def _sample(self, records: dict[str, np.ndarray]) -> np.ndarray:
+    def _sample(self, records: Any) -> np.ndarray:
         frame = {"body": "xpos", "site": "site_xpos"}
         places = [records[frame[kind]][:, :, index] for kind, index in self.frames]
         return np.concatenate([*(records[name] for name in RECORDED[:4]), *places], axis=2)
@@ -239,7 +242,10 @@ class _PlantWriter:
         self.fields: dict[str, np.ndarray] = {}
 
     def write(self, plant: np.ndarray, ids: np.ndarray) -> None:
-        """Gives the simulations `ids` their rows of plant [robots, fields]; no fields: the nominal plant."""
+        """Gives the simulations `ids` their rows of plant [robots, fields]; no fields.
+
+        The nominal plant.
+        """
         if not plant.shape[-1]:
             if not self.fields:
                 return
@@ -280,7 +286,9 @@ def plant_fields(model: mujoco.MjModel, flat: np.ndarray) -> dict[str, np.ndarra
     friction[:, 0] *= plant.friction_scale
     changed = plant.force_limit_scale != 1.0
     reach = nominal_force_limit(model) * plant.force_limit_scale
-    force_range = np.where(changed[:, None], np.stack([-reach, reach], 1), model.actuator_forcerange)
+    force_range = np.where(
+        changed[:, None], np.stack([-reach, reach], 1), model.actuator_forcerange
+    )
     return {
         "body_mass": mass,
         "body_inertia": model.body_inertia * plant.mass_scale[:, None],
@@ -298,7 +306,10 @@ def plant_fields(model: mujoco.MjModel, flat: np.ndarray) -> dict[str, np.ndarra
 
 
 def nominal_force_limit(model: mujoco.MjModel) -> np.ndarray:
-    """Largest force of each actuator, [nu]: its force range, else gain * control range; before the gear."""
+    """Largest force of each actuator, [nu]: its force range, else gain * control range.
+
+    Before the gear.
+    """
     by_ctrl = np.abs(model.actuator_gainprm[:, 0]) * np.abs(model.actuator_ctrlrange).max(axis=1)
     by_range = np.abs(model.actuator_forcerange).max(axis=1)
     return np.where(model.actuator_forcelimited.astype(bool), by_range, by_ctrl)

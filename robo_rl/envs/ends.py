@@ -28,4 +28,7 @@ def state_outside(limit: float) -> End:
 
 def below(sensor: str, height_m: float) -> End:
     """A frame sensor's height is at or under a limit."""
-    return End(f"{sensor} height <= {height_m:g} m", lambda robot, s: s.sensors[robot.sensor(sensor)][2] <= height_m)
+    return End(
+        f"{sensor} height <= {height_m:g} m",
+        lambda robot, s: s.sensors[robot.sensor(sensor)][2] <= height_m,
+    )

@@ -15,7 +15,11 @@ def hopper() -> Mdp:
         episode_s=8.0,
         observe=(see.positions(1), see.velocities(clip=see.VELOCITY_CLIP)),
         rewards="hopper",
-        terminate=(state_outside(100.0), position_outside(1, 0.7, INF), position_outside(2, -0.2, 0.2)),
+        terminate=(
+            state_outside(100.0),
+            position_outside(1, 0.7, INF),
+            position_outside(2, -0.2, 0.2),
+        ),
         reset=resets.uniform(5e-3, 5e-3),
         gymnasium_id="Hopper-v5",
     )

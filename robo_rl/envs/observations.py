@@ -21,18 +21,24 @@ def velocities(start: int = 0, stop: int | None = None, clip: float = np.inf) ->
 
 def cosines(start: int = 0, stop: int | None = None) -> Observe:
     """Cosine of joint angles [start:stop]."""
-    return Observe(f"cos {_name('qpos', start, stop)}", "1", lambda robot, s: jnp.cos(s.qpos[start:stop]))
+    return Observe(
+        f"cos {_name('qpos', start, stop)}", "1", lambda robot, s: jnp.cos(s.qpos[start:stop])
+    )
 
 
 def sines(start: int = 0, stop: int | None = None) -> Observe:
     """Sine of joint angles [start:stop]."""
-    return Observe(f"sin {_name('qpos', start, stop)}", "1", lambda robot, s: jnp.sin(s.qpos[start:stop]))
+    return Observe(
+        f"sin {_name('qpos', start, stop)}", "1", lambda robot, s: jnp.sin(s.qpos[start:stop])
+    )
 
 
 def constraint_forces(stop: int, clip: float) -> Observe:
     """Constraint forces on the first joints, clipped at +-clip."""
     name = f"{_name('qfrc_constraint', 0, stop)} clipped at {clip:g}"
-    return Observe(name, "N, N m", lambda robot, s: jnp.clip(s.constraint_force[:stop], -clip, clip))
+    return Observe(
+        name, "N, N m", lambda robot, s: jnp.clip(s.constraint_force[:stop], -clip, clip)
+    )
 
 
 def offset(of: str, to: str, axes: int) -> Observe:
@@ -45,4 +51,6 @@ def offset(of: str, to: str, axes: int) -> Observe:
 
 
 def _name(what: str, start: int, stop: int | None) -> str:
-    return what if start == 0 and stop is None else f"{what}[{start}:{'' if stop is None else stop}]"
+    return (
+        what if start == 0 and stop is None else f"{what}[{start}:{'' if stop is None else stop}]"
+    )

@@ -12,12 +12,17 @@ from robo_rl.rewards.layers import LAYERS, Weighted
 
 def list_table() -> Table:
     """Every registered environment with its robot, rate and episode length."""
-    table = Table("environment", "what it is", "control", "episode", "equal to", title="Environments")
+    table = Table(
+        "environment", "what it is", "control", "episode", "equal to", title="Environments"
+    )
     for name in mdp.names():
         entry = mdp.ENTRIES[name]
         declared = entry.make()
         doc = (entry.make.__doc__ or "").strip().splitlines()[0]
-        row = f"{declared.control_hz:g} Hz", f"{declared.episode_s:g} s = {declared.episode_steps} steps"
+        row = (
+            f"{declared.control_hz:g} Hz",
+            f"{declared.episode_s:g} s = {declared.episode_steps} steps",
+        )
         table.add_row(name, doc, *row, declared.gymnasium_id or "")
     return table
 
@@ -28,12 +33,20 @@ def mdp_table(name: str) -> Group:
     signals = jax.eval_shape(env.reset, jax.random.key(0)).signals
     seen = Table("observation", "unit", "size", title=f"{name}: {env.robot.file.describe}")
     for o in env.mdp.observe:
-        seen.add_row(o.name, o.unit, str(jax.eval_shape(lambda s, o=o: o.read(env.robot, s), signals).shape[0]))
+        seen.add_row(
+            o.name,
+            o.unit,
+            str(jax.eval_shape(lambda s, o=o: o.read(env.robot, s), signals).shape[0]),
+        )
     acts = Table("action in [-1, 1]", "joint", "control range", "largest force or torque")
     model = env.robot.model
     for i, actuator in enumerate(env.robot.actuator_names):
         low, high = model.actuator_ctrlrange[i]
-        largest = abs(model.actuator_gear[i, 0]) * max(abs(low), abs(high)) * abs(model.actuator_gainprm[i, 0])
+        largest = (
+            abs(model.actuator_gear[i, 0])
+            * max(abs(low), abs(high))
+            * abs(model.actuator_gainprm[i, 0])
+        )
         joint = model.joint(int(model.actuator_trnid[i, 0]))
         unit = "N" if int(joint.type[0]) == 2 else "N m"
         acts.add_row(actuator, joint.name, f"[{low:g}, {high:g}]", f"{largest:g} {unit}")
@@ -41,7 +54,9 @@ def mdp_table(name: str) -> Group:
 
 
 def _rewards(weighted: tuple[Weighted, ...]) -> Table:
-    table = Table("reward layer", "term", "weight", "meaning", title="Reward: a layer includes those above it")
+    table = Table(
+        "reward layer", "term", "weight", "meaning", title="Reward: a layer includes those above it"
+    )
     for layer in LAYERS:
         for w in (w for w in weighted if w.layer == layer):
             table.add_row(layer, w.name, f"{w.weight:+g}", _meaning(w))

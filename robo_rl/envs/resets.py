@@ -31,7 +31,10 @@ def uniform_normal(position: float, velocity: float) -> Reset:
 
 
 def reaching(position: float, velocity: float, target_radius_m: float) -> Reset:
-    """Arm near qpos0, target uniform in a disc and at rest; the last two joints are the target's."""
+    """Arm near qpos0, target uniform in a disc and at rest.
+
+    The last two joints are the target's.
+    """
 
     def draw(robot: Robot, key: Array, scale: Array) -> tuple[Array, Array]:
         at, speed, radius, angle = jax.random.split(key, 4)
@@ -41,7 +44,9 @@ def reaching(position: float, velocity: float, target_radius_m: float) -> Reset:
         qpos = qpos.at[-2:].set(r * jnp.array([jnp.cos(phi), jnp.sin(phi)]))
         return qpos, (scale * _symmetric(speed, robot.model.nv, velocity)).at[-2:].set(0.0)
 
-    return Reset(f"qpos0 + U(+-{position:g}), target uniform in a disc of {target_radius_m:g} m", draw)
+    return Reset(
+        f"qpos0 + U(+-{position:g}), target uniform in a disc of {target_radius_m:g} m", draw
+    )
 
 
 def _qpos0(robot: Robot) -> Array:

@@ -120,7 +120,10 @@ NET_FORCE = 3  # the contact sensor's reduction that sums all contacts, in the w
 def _contact(
     spec: mujoco.MjSpec, name: str, geom: str, ground: str | None, field: mujoco.mjtConDataField
 ) -> None:
-    """Adds a sensor of the contact between one geom and the ground; it does not change the physics."""
+    """Adds a sensor of the contact between one geom and the ground.
+
+    It does not change the physics.
+    """
     sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
     sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_GEOM, geom
     sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, ground

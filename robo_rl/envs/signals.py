@@ -1,4 +1,7 @@
-"""Named signals: what terms may read, with unit and frame, and the channels a sensor injector can disturb."""
+"""Named signals: what terms may read, with unit and frame.
+
+And the channels a sensor injector can disturb.
+"""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Signals(NamedTuple):
-    """One robot after one control step. Positions in the unit of their joint (m or rad), world frame."""
+    """One robot after one control step.
+
+    Positions in the unit of their joint (m or rad), world frame.
+    """
 
     qpos: Array  # [nq]
     qvel: Array  # [nv]
@@ -81,7 +87,12 @@ class Channel(NamedTuple):
 
 BASE = {("slide", "pos"): "base_position", ("hinge", "pos"): "base_orientation"}
 BASE |= {("slide", "vel"): "base_linear_velocity", ("hinge", "vel"): "base_angular_velocity"}
-UNITS = {("slide", "pos"): "m", ("hinge", "pos"): "rad", ("slide", "vel"): "m/s", ("hinge", "vel"): "rad/s"}
+UNITS = {
+    ("slide", "pos"): "m",
+    ("hinge", "pos"): "rad",
+    ("slide", "vel"): "m/s",
+    ("hinge", "vel"): "rad/s",
+}
 
 
 def describe_channels(
@@ -98,16 +109,26 @@ def describe_channels(
         for s in sensors
         for k in range(int(s.dim[0]))
     ]
-    places = [Channel(f"{name}.{axis}", "frame_position", "m", 1.0) for name in frames for axis in "xyz"]
+    places = [
+        Channel(f"{name}.{axis}", "frame_position", "m", 1.0) for name in frames for axis in "xyz"
+    ]
     return (*position, *velocity, *force, *extra, *places)
 
 
 def _joint(joint: "mujoco._structs._MjModelJointViews", what: str, base: bool) -> list[Channel]:  # type: ignore[name-defined]
     kind = mujoco.mjtJoint(int(joint.type[0]))
     if kind == mujoco.mjtJoint.mjJNT_FREE:
-        linear = [Channel(f"{joint.name}.{a}.{what}", BASE["slide", what], UNITS["slide", what], 1.0) for a in "xyz"]
-        names, share = (("qw", "qx", "qy", "qz"), 0.5) if what == "pos" else (("wx", "wy", "wz"), 1.0)
-        turn = [Channel(f"{joint.name}.{a}.{what}", BASE["hinge", what], UNITS["hinge", what], share) for a in names]
+        linear = [
+            Channel(f"{joint.name}.{a}.{what}", BASE["slide", what], UNITS["slide", what], 1.0)
+            for a in "xyz"
+        ]
+        names, share = (
+            (("qw", "qx", "qy", "qz"), 0.5) if what == "pos" else (("wx", "wy", "wz"), 1.0)
+        )
+        turn = [
+            Channel(f"{joint.name}.{a}.{what}", BASE["hinge", what], UNITS["hinge", what], share)
+            for a in names
+        ]
         return linear + turn
     shape = "slide" if kind == mujoco.mjtJoint.mjJNT_SLIDE else "hinge"
     group = BASE[shape, what] if base else {"pos": "joint_position", "vel": "joint_velocity"}[what]

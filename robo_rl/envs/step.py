@@ -1,4 +1,6 @@
-"""The one pure `step`: policy action in, next state out, with everything that can go wrong in between.
+"""The one pure `step`: policy action in, next state out.
+
+With everything that can go wrong in between.
 
 Written for one robot, vmapped once. The order is that of a real machine: actuation injectors,
 action map, physics, sensor injectors, observation; reward, cost and end terms see the true signals.
@@ -25,7 +27,9 @@ from robo_rl.sim2real import actuation, sensors
 from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral, plant_at, wrench_at
 
 T = TypeVar("T")
-SENSE, ACT, START, BIAS, EPISODE = range(5)  # one random stream each: toggling one never moves another
+SENSE, ACT, START, BIAS, EPISODE = range(
+    5
+)  # one random stream each: toggling one never moves another
 
 
 class State(NamedTuple):
@@ -94,7 +98,9 @@ class Environment:
         """Number of observations."""
         return int(jax.eval_shape(self.reset, jax.random.key(0)).observation.shape[0])
 
-    def reset(self, key: Array, injection: Injection | None = None, active: Array | bool = True) -> State:
+    def reset(
+        self, key: Array, injection: Injection | None = None, active: Array | bool = True
+    ) -> State:
         """A fresh episode: state, plant, injections and noise are all drawn from the key."""
         if injection is None and self.draw is not None:
             injection = self.draw(key)
@@ -102,10 +108,14 @@ class Environment:
         qpos, qvel = self.mdp.reset.draw(self.robot, jax.random.fold_in(key, START), scale)
         if injection is not None:
             qpos, qvel = qpos + injection.start.qpos_offset, qvel + injection.start.qvel_offset
-        bits, readout = self.engine.reset(qpos, qvel, plant_at(injection, jnp.float32(0.0)), jnp.asarray(active))
+        bits, readout = self.engine.reset(
+            qpos, qvel, plant_at(injection, jnp.float32(0.0)), jnp.asarray(active)
+        )
         return self.begin(key, injection, bits, readout)
 
-    def begin(self, key: Array, injection: Injection | None, bits: Array, readout: Readout) -> State:
+    def begin(
+        self, key: Array, injection: Injection | None, bits: Array, readout: Readout
+    ) -> State:
         """The first state of an episode whose physics has been set."""
         injection = jax.tree.map(jnp.asarray, injection)
         signals = from_readout(self.robot, readout)
@@ -134,16 +144,23 @@ class Environment:
         )
 
     def step(self, state: State, action: Array, active: Array | bool = True) -> State:
-        """One control step. A number that is not finite sets `error` and terminates; it never spreads."""
+        """One control step. A number that is not finite sets `error` and terminates.
+
+        It never spreads.
+        """
         time_s = state.step * self.control_s
         wanted = jnp.clip(action, -1.0, 1.0)
         driving, command = self._drive(state, wanted)
         wrench = wrench_at(state.injection, time_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
-        bits, readout = self.engine.step(state.bits, self.to_ctrl(command), wrench, plant, jnp.asarray(active))
+        bits, readout = self.engine.step(
+            state.bits, self.to_ctrl(command), wrench, plant, jnp.asarray(active)
+        )
         broken = ~(_all_finite(readout) & jnp.all(jnp.isfinite(action)))
         after = _keep(broken, state.signals, from_readout(self.robot, readout))
-        sensing, reading = self._sense(state.key, state.step, state.injection, state.sensing, readout.samples)
+        sensing, reading = self._sense(
+            state.key, state.step, state.injection, state.sensing, readout.samples
+        )
         terminated = broken | self._ended(after)
         t = Transition(self.robot, state.signals, after, wanted, state.action, terminated)
         terms = {w.name: jnp.where(broken, 0.0, w.weight * w(t)) for w in self.weighted}
@@ -179,7 +196,7 @@ class Environment:
 
     def to_ctrl(self, command: Array) -> Array:
         """Commands in [-1, 1] mapped onto the actuators' control ranges."""
-        low, high = np.float32(self.robot.model.actuator_ctrlrange.T)
+        low, high = self.robot.model.actuator_ctrlrange.T.astype(np.float32)
         return (low + high) / 2 + command * ((high - low) / 2)
 
     def reset_batch(self, keys: Array, injection: Injection | None = None) -> State:
@@ -193,12 +210,18 @@ class Environment:
         return jax.vmap(self.step)(state, action)
 
     def step_unless_done(self, state: State, action: Array) -> State:
-        """One control step of the episodes that still run; the others stay as they are, at no cost."""
+        """One control step of the episodes that still run.
+
+        The others stay as they are, at no cost.
+        """
         stepped = jax.vmap(self.step)(state, action, ~state.done)
         return _keep_rows(state.done, state, stepped)
 
     def step_autoreset(self, state: State, action: Array) -> tuple[State, State]:
-        """(state to go on from, outcome of the step): the outcome keeps the terminal observation."""
+        """(state to go on from, outcome of the step).
+
+        The outcome keeps the terminal observation.
+        """
         outcome = self.step_batch(state, action)
         done = outcome.done
 
@@ -210,12 +233,16 @@ class Environment:
         return jax.lax.cond(jnp.any(done), restart, lambda same: same, outcome), outcome
 
     def check(self, injection: Injection) -> Injection:
-        """The injection, if this environment can carry it out; a latency beyond its memory is refused."""
+        """The injection, if this environment can carry it out.
+
+        A latency beyond its memory is refused.
+        """
         longest_s = max(longest_latency_s(injection))
         if longest_s > self.history_s + 1e-9:
             raise content.UserError(
-                f"{self.name}: a latency of {1e3 * longest_s:g} ms was asked for, but this environment "
-                f"remembers {1e3 * self.history_s:g} ms. Build it with make(..., history_s={longest_s:g})."
+                f"{self.name}: a latency of {1e3 * longest_s:g} ms was asked for, but this"
+                f" environment remembers {1e3 * self.history_s:g} ms. Build it with make(...,"
+                f" history_s={longest_s:g})."
             )
         return injection
 
@@ -283,7 +310,8 @@ def make(
     """The environment registered under `name`.
 
     reward: "task", "energy" or "safety". history_s: the longest latency that can be injected.
-    episode_s: another time limit than the MDP's own. draw: the injection of each episode from its key; the nominal MDP if left out.
+    episode_s: another time limit than the MDP's own. draw: the injection of each episode
+    from its key; the nominal MDP if left out.
     """
     return _make(name, reward, history_s, episode_s, draw, engine)
 
@@ -308,7 +336,9 @@ def _make(
     period_s = 1.0 / (declared.control_hz * robot.model.opt.timestep)
     substeps = round(period_s)
     if abs(substeps - period_s) > 1e-6 or substeps < 1:
-        raise content.UserError(f"{name}: control at {declared.control_hz} Hz is no whole number of physics steps.")
+        raise content.UserError(
+            f"{name}: control at {declared.control_hz} Hz is no whole number of physics steps."
+        )
     return Environment(
         name=name,
         mdp=declared,

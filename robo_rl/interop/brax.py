@@ -18,7 +18,9 @@ class BraxEnv(Env):
 
     def reset(self, rng: Array) -> BraxState:
         """A fresh episode; rng may be a raw or a typed key."""
-        key = rng if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(rng)
+        key = (
+            rng if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(rng)
+        )
         return _wrapped(self.env.reset(key), {})
 
     def step(self, state: BraxState, action: Array) -> BraxState:

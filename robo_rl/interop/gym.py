@@ -20,7 +20,10 @@ def spaces(env: Environment) -> tuple[Box, Box]:
 
 
 class RobotEnv(gymnasium.Env):
-    """One robot. info: reward/<term> (weighted), cost/<name>, cost (their sum) and error, all flat."""
+    """One robot. info: reward/<term> (weighted), cost/<name>, cost (their sum) and error.
+
+    All flat.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
 
@@ -32,7 +35,7 @@ class RobotEnv(gymnasium.Env):
         self.metadata = {**self.metadata, "render_fps": round(1.0 / self.env.control_s)}
         self.observation_space, self.action_space = spaces(self.env)
         self._reset, self._step = jax.jit(self.env.reset), jax.jit(self.env.step)
-        self._state: State | None = None
+        self._state: Any = None  # a State once reset
         self._renderer: Any = None
 
     def reset(
@@ -76,7 +79,8 @@ class RobotEnv(gymnasium.Env):
             given = np.asarray(value, np.float64)
             if given.shape != start[name].shape or not np.isfinite(given).all():
                 raise UserError(
-                    f"reset options: {name} must be {start[name].size} finite numbers, got shape {given.shape}."
+                    f"reset options: {name} must be {start[name].size} finite numbers, got shape"
+                    f" {given.shape}."
                 )
             start[name] = given
         bits, readout = self.env.engine.place(start["qpos"], start["qvel"])
@@ -84,7 +88,7 @@ class RobotEnv(gymnasium.Env):
 
 
 class RobotVectorEnv(gymnasium.vector.VectorEnv):
-    """Many robots in lockstep; a finished one restarts within the same step (SAME_STEP autoreset)."""
+    """Many robots in lockstep; a finished one restarts within the same step (SAME_STEP)."""
 
     metadata = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}  # noqa: RUF012
 
@@ -95,7 +99,7 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.render_mode = None
         self._reset, self._step = jax.jit(self.env.reset_batch), jax.jit(self.env.step_autoreset)
-        self._state: State | None = None
+        self._state: Any = None  # a State once reset
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -136,4 +140,6 @@ def flat_info(state: State) -> dict[str, jax.Array]:
 
 def info_of(state: State) -> dict[str, Any]:
     """flat_info as Python floats, and whether a number was not finite."""
-    return {name: float(value) for name, value in flat_info(state).items()} | {"error": bool(state.error)}
+    return {name: float(value) for name, value in flat_info(state).items()} | {
+        "error": bool(state.error)
+    }

@@ -51,7 +51,10 @@ class RewardFile:
 
 
 def load_rewards(name: str) -> RewardFile:
-    """The reward file of a task; an unknown term or parameter says what is close and what exists."""
+    """The reward file of a task.
+
+    An unknown term or parameter says what is close and what exists.
+    """
     path = content.find("rewards", name)
     sections = content.read_yaml(path)
     for section in sections:
@@ -76,10 +79,12 @@ def _line(where: str, section: str, name: str, value: dict[str, Any]) -> Weighte
             f"{where}: {section}.{name}: parameters {sorted(value)} given, {sorted(wanted)} needed."
         )
     numbers = {key: _number(where, f"{section}.{name}.{key}", v) for key, v in value.items()}
-    return Weighted(name, term, numbers, _number(where, f"{section}.{name}.weight", weight or 0.0), section)
+    return Weighted(
+        name, term, numbers, _number(where, f"{section}.{name}.weight", weight or 0.0), section
+    )
 
 
-def _number(where: str, key: str, value: Any) -> float:  # noqa: ANN401
+def _number(where: str, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise content.UserError(f"{where}: {key}: a number was expected, found {value!r}.")
     return value

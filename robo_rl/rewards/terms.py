@@ -13,7 +13,10 @@ GRAVITY_MPS2 = 9.81
 
 
 def forward_velocity(t: Transition) -> Array:
-    """Mean velocity along the first joint axis over the step, m/s: (x' - x) / dt. Gymnasium's planar tasks."""
+    """Mean velocity along the first joint axis over the step, m/s: (x' - x) / dt.
+
+    Gymnasium's planar tasks.
+    """
     return t.after.qpos_rate[0]
 
 
@@ -55,7 +58,10 @@ def joint_speed_squared(t: Transition, *, joint: int) -> Array:
 
 
 def mechanical_power(t: Transition) -> Array:
-    """Sum over actuators of the positive mechanical power, W, mean over the step; braking is not credited."""
+    """Sum over actuators of the positive mechanical power, W, mean over the step.
+
+    Braking is not credited.
+    """
     return jnp.sum(t.after.positive_power_w)
 
 
@@ -70,7 +76,10 @@ def speed_excess(t: Transition, *, limit_mps: float) -> Array:
 
 
 def velocity_violation(t: Transition, *, limit_mps: float) -> Array:
-    """1 on a step whose speed is above the limit, else 0. Limits: Safety-Gymnasium velocity tasks."""
+    """1 on a step whose speed is above the limit, else 0. Limits.
+
+    Safety-Gymnasium velocity tasks.
+    """
     return (planar_speed_mps(t) > limit_mps).astype(jnp.float32)
 
 
@@ -102,7 +111,10 @@ def impact_violation(t: Transition, *, limit_bodyweights: float) -> Array:
 
 
 def joint_limit_excess(t: Transition, *, soft_fraction: float) -> Array:
-    """Sum over limited joints of the excursion beyond the soft limit, as a share of the half range, >= 0."""
+    """Sum over limited joints of the excursion beyond the soft limit.
+
+    As a share of the half range, >= 0.
+    """
     return jnp.sum(_beyond_soft_limit(t, soft_fraction))
 
 
@@ -123,7 +135,10 @@ def joint_speed_excess(t: Transition, *, limit_radps: float) -> Array:
 
 def forbidden_contact(t: Transition) -> Array:
     """1 on a step in which a part that must not touch the ground does, else 0."""
-    found = [t.after.sensors_peak[t.robot.sensor(f"contact/{g}")] for g in t.robot.file.forbidden_contacts]
+    found = [
+        t.after.sensors_peak[t.robot.sensor(f"contact/{g}")]
+        for g in t.robot.file.forbidden_contacts
+    ]
     return jnp.any(jnp.concatenate(found) > 0).astype(jnp.float32)
 
 

@@ -1,10 +1,11 @@
 """Metrics of recorded episodes: pure functions of a Track, one value per episode.
 
-A value that cannot be known is NaN, and a criterion on NaN is an ERROR or INCONCLUSIVE, never a pass.
+A value that cannot be known is NaN, and a criterion on NaN is an ERROR or
+INCONCLUSIVE, never a pass.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.signal
@@ -19,7 +20,7 @@ FILTER_WINDOW = 5  # samples, Savitzky-Golay of degree 2
 FILTER_DEGREE = 2
 DEBOUNCE_S = 0.5
 
-Values = NDArray[np.float64]
+Values: TypeAlias = NDArray[np.floating[Any]]
 
 
 class Episodes(NamedTuple):
@@ -57,7 +58,7 @@ def fell(e: Episodes) -> Values:
 def distance_m(e: Episodes) -> Values:
     """Net horizontal displacement of the base over the episode, m."""
     moved = (_masked(e, e.track.base_velocity_w_mps[..., :2]) * e.control_s).sum(axis=0)
-    return np.linalg.norm(moved, axis=-1)
+    return np.asarray(np.linalg.norm(moved, axis=-1), float)
 
 
 def mean_speed_mps(e: Episodes) -> Values:
@@ -164,7 +165,10 @@ def longest_run(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def debounced_events(flags: NDArray[np.bool_], gap: int) -> NDArray[np.int64]:
-    """Runs of True along the first axis, those at most `gap` steps apart counted once, [T, N] to [N]."""
+    """Runs of True along the first axis, those at most `gap` steps apart counted once, [T.
+
+    N] to [N].
+    """
     events = np.zeros(flags.shape[1], int)
     since = np.full(flags.shape[1], gap + 1)
     for row in flags:
@@ -192,5 +196,5 @@ def _peak_derivative(e: Episodes, order: int) -> Values:
         rate = scipy.signal.savgol_filter(
             velocity, FILTER_WINDOW, FILTER_DEGREE, deriv=order, delta=e.control_s, axis=0
         )
-        peaks[n] = np.linalg.norm(rate, axis=1).max()
+        peaks[n] = np.linalg.norm(np.asarray(rate), axis=1).max()
     return peaks

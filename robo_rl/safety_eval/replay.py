@@ -20,6 +20,7 @@ class Replayed(NamedTuple):
     """What a replay showed."""
 
     meta: dict[str, Any]
+    start: State
     track: Track
     env: Environment
     same_state: bool  # final physics state equal to the last bit
@@ -27,8 +28,13 @@ class Replayed(NamedTuple):
     first_difference: int | None  # step of the first differing reward
 
 
-def write_bundle(path: Path, env: Environment, start: State, track: Track, index: int, about: dict[str, Any]) -> None:
-    """Stores episode `index`: its first state with every injection, its actions, and what must come out."""
+def write_bundle(
+    path: Path, env: Environment, start: State, track: Track, index: int, about: dict[str, Any]
+) -> None:
+    """Stores episode `index`: its first state with every injection, its actions.
+
+    And what must come out.
+    """
     length = int(track.length[index])
     meta = {
         "format": FORMAT,
@@ -39,7 +45,9 @@ def write_bundle(path: Path, env: Environment, start: State, track: Track, index
         "model_sha256": model_digest(env.robot.model),
         "versions": versions(),
     }
-    arrays = {f"start{name}": leaf for name, leaf in trees.to_arrays(trees.row(start, index)).items()}
+    arrays = {
+        f"start{name}": leaf for name, leaf in trees.to_arrays(trees.row(start, index)).items()
+    }
     arrays |= {
         "meta": np.frombuffer(json.dumps(files.plain(meta)).encode(), np.uint8),
         "actions": track.action[:length, index],
@@ -67,8 +75,12 @@ def replay(path: Path) -> Replayed:
     meta, arrays = read_meta(path)
     env = make(meta["env"], meta["reward"], history_s=meta["history_s"])
     if model_digest(env.robot.model) != meta["model_sha256"]:
-        raise UserError(f"{path}: the model of {meta['env']!r} has changed since; it cannot be replayed.")
-    like = jax.eval_shape(lambda k: env.reset_batch(k, _batched(env)), jax.random.split(jax.random.key(0), 1))
+        raise UserError(
+            f"{path}: the model of {meta['env']!r} has changed since; it cannot be replayed."
+        )
+    like = jax.eval_shape(
+        lambda k: env.reset_batch(k, _batched(env)), jax.random.split(jax.random.key(0), 1)
+    )
     stored = {name[len("start") :]: a for name, a in arrays.items() if name.startswith("start")}
     start = trees.from_arrays(stored, like, path)
     track = replay_from(env, start, arrays["actions"][:, None])
@@ -76,6 +88,7 @@ def replay(path: Path) -> Replayed:
     different = np.flatnonzero(rewards != arrays["rewards"])
     return Replayed(
         meta=meta,
+        start=start,
         track=track,
         env=env,
         same_state=bool(np.array_equal(np.asarray(track.finish.bits[0]), arrays["final_bits"])),
@@ -84,5 +97,5 @@ def replay(path: Path) -> Replayed:
     )
 
 
-def _batched(env: Environment) -> Any:  # noqa: ANN401
+def _batched(env: Environment) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[None], env.neutral())

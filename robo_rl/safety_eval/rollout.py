@@ -1,4 +1,7 @@
-"""One batched rollout for comparison, safety and gap studies: N episodes in lockstep, signals recorded."""
+"""One batched rollout for comparison, safety and gap studies.
+
+N episodes in lockstep, signals recorded.
+"""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +18,9 @@ from robo_rl.envs.step import Environment, State
 from robo_rl.policy import Network, Policy
 from robo_rl.sim2real.injection import Injection
 
-CHUNK = 50  # control steps under one jitted scan; the rollout stops between chunks when all are done
+CHUNK = (
+    50  # control steps under one jitted scan; the rollout stops between chunks when all are done
+)
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "swish": jax.nn.swish}
 HEADS = {"tanh": jnp.tanh, "clip": lambda x: jnp.clip(x, -1.0, 1.0)}
 
@@ -67,7 +72,7 @@ class Track(NamedTuple):
     @property
     def crashed(self) -> np.ndarray:
         """Physics or policy produced a number that is not finite, [N]."""
-        return (self.error & self.alive).any(axis=0)
+        return np.asarray((self.error & self.alive).any(axis=0))
 
 
 def episode_keys(seed: int, episodes: int) -> Array:
@@ -118,12 +123,14 @@ def replay_from(env: Environment, start: State, actions: np.ndarray) -> Track:
     padded = np.zeros((-len(actions) % CHUNK + len(actions), *actions.shape[1:]), np.float32)
     padded[: len(actions)] = actions
     pieces = iter(jnp.asarray(padded).reshape(-1, CHUNK, *actions.shape[1:]))
-    track = _collect(env, start, lambda s: _jitted(env).open_loop(s, next(pieces)), None, len(actions))
+    track = _collect(
+        env, start, lambda s: _jitted(env).open_loop(s, next(pieces)), None, len(actions)
+    )
     return track
 
 
 def check_fits(env: Environment, policy: Policy) -> None:
-    """Raises UserError unless the policy has the environment's observation and action sizes and names."""
+    """Raises UserError unless the policy has the environment's observation and action sizes."""
     net, contract = policy.network, policy.contract
     sizes = (net.mean.size, net.biases[-1].size)
     wanted = (env.observation_size, env.action_size)
@@ -134,19 +141,29 @@ def check_fits(env: Environment, policy: Policy) -> None:
         )
 
 
-def act_in_jax(network: Any, observation: Array, *, activation: str, head: str) -> Array:  # noqa: ANN401
-    """The policy's actions [..., nu] in JAX; the weights are arguments, so a new policy recompiles nothing."""
-    hidden = jnp.clip((observation - network["mean"]) / network["std"], -network["clip"], network["clip"])
+def act_in_jax(network: Any, observation: Array, *, activation: str, head: str) -> Array:
+    """The policy's actions [..., nu] in JAX.
+
+    The weights are arguments, so a new policy recompiles nothing.
+    """
+    hidden = jnp.clip(
+        (observation - network["mean"]) / network["std"], -network["clip"], network["clip"]
+    )
     *inner, last = network["layers"]
     for weight, bias in inner:
         hidden = ACTIVATIONS[activation](hidden @ weight + bias)
     return HEADS[head](hidden @ last[0] + last[1])
 
 
-def to_jax(network: Network) -> Any:  # noqa: ANN401
+def to_jax(network: Network) -> Any:
     """The arrays of a network as act_in_jax takes them."""
     layers = list(zip(network.weights, network.biases, strict=True))
-    parts = {"mean": network.mean, "std": network.std, "clip": np.float32(network.clip), "layers": layers}
+    parts = {
+        "mean": network.mean,
+        "std": network.std,
+        "clip": np.float32(network.clip),
+        "layers": layers,
+    }
     return jax.tree.map(jnp.asarray, parts)
 
 
@@ -162,7 +179,7 @@ def _jitted(env: Environment) -> _Jitted:
         after = env.step_unless_done(state, action)
         return after, _row(state, after, action)
 
-    def chunk(state: State, network: Any, activation: str, head: str) -> Any:  # noqa: ANN401
+    def chunk(state: State, network: Any, activation: str, head: str) -> Any:
         def act(s: State, _: None) -> tuple[State, Any]:
             return one(s, act_in_jax(network, s.observation, activation=activation, head=head))
 

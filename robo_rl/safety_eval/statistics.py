@@ -24,21 +24,27 @@ class Interval(NamedTuple):
 def rate(flags: NDArray[np.bool_], confidence: float = CONFIDENCE) -> Interval:
     """Share of episodes that are flagged, with its exact two-sided (Clopper-Pearson) interval.
 
-    flags: [N], N >= 1, independent episodes. Exact and not Wald: after 0 of N Wald claims certainty.
+    flags: [N], N >= 1, independent episodes. Exact, not Wald: after 0 of N Wald claims certainty.
     """
     test = scipy.stats.binomtest(int(flags.sum()), int(flags.size))
     low, high = test.proportion_ci(confidence, method="exact")
     return Interval(float(low), float(flags.mean()), float(high))
 
 
-def rate_bounds(failures: int, episodes: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def rate_bounds(
+    failures: int, episodes: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
     """One-sided exact bounds of a failure rate, each at the given confidence.
 
-    0 of 10 / 30 / 100 / 300 / 1000 bounds the rate from above by 0.26 / 0.095 / 0.030 / 0.010 / 0.003.
+    0 of 10 / 30 / 100 / 300 / 1000 bounds the rate by 0.26 / 0.095 / 0.030 / 0.010 / 0.003.
     """
     tail = 1.0 - confidence
     low = 0.0 if failures == 0 else scipy.stats.beta.ppf(tail, failures, episodes - failures + 1)
-    high = 1.0 if failures == episodes else scipy.stats.beta.isf(tail, failures + 1, episodes - failures)
+    high = (
+        1.0
+        if failures == episodes
+        else scipy.stats.beta.isf(tail, failures + 1, episodes - failures)
+    )
     return float(low), float(high)
 
 
@@ -62,7 +68,10 @@ def iqm(values: NDArray[np.float64]) -> float:
 def bootstrap(
     values: NDArray[np.float64], seed: int = 0, confidence: float = CONFIDENCE
 ) -> Interval:
-    """IQM over runs with its percentile bootstrap interval. values: [runs]; one run has no interval (NaN)."""
+    """IQM over runs with its percentile bootstrap interval. values: [runs].
+
+    One run has no interval (NaN).
+    """
     runs = np.asarray(values, float)
     point = iqm(runs)
     if runs.size < 2:
@@ -83,9 +92,15 @@ def mean_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE) -
 
 
 def probability_of_improvement(
-    new: NDArray[np.float64], old: NDArray[np.float64], seed: int = 0, confidence: float = CONFIDENCE
+    new: NDArray[np.float64],
+    old: NDArray[np.float64],
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
-    """P(a run of `new` beats a run of `old`), ties count half, with a bootstrap interval over runs."""
+    """P(a run of `new` beats a run of `old`), ties count half.
+
+    With a bootstrap interval over runs.
+    """
     new, old = np.asarray(new, float), np.asarray(old, float)
     wins = (new[:, None] > old[None]) + 0.5 * (new[:, None] == old[None])
     if min(new.size, old.size) < 2:

@@ -1,4 +1,7 @@
-"""The safety study: every scenario of a suite in one batch, verdicts, regression, gate, report, replays."""
+"""The safety study: every scenario of a suite in one batch, verdicts, regression, gate, report.
+
+Replays.
+"""
 
 import enum
 from collections.abc import Callable
@@ -28,7 +31,7 @@ from robo_rl.safety_eval.suite import (
 )
 from robo_rl.scenarios.requirements import Trace
 from robo_rl.scenarios.schema import Scenario, concatenate, load_scenario, sample_batch
-from robo_rl.sim2real.injectors import NotApplicable
+from robo_rl.sim2real.injectors import NotApplicableError
 
 HISTORY_S = 0.1  # longest latency a scenario may inject
 HELD_OUT_SEED = 7_000_001
@@ -96,7 +99,9 @@ def study(
 ) -> SafetyResult:
     """Runs a suite on a policy, and on a baseline policy with the same seeds."""
     suite, policy = load_suite(suite_name), load_policy(run)
-    env = make(policy.contract["env"], str(policy.contract.get("reward", "task")), history_s=HISTORY_S)
+    env = make(
+        policy.contract["env"], str(policy.contract.get("reward", "task")), history_s=HISTORY_S
+    )
     check_fits(env, policy)
     count = episodes or suite.episodes
     batch = run_batch(env, policy, suite, seed, count, on_progress)
@@ -124,7 +129,7 @@ def run_batch(
         scenario = load_scenario(name)
         try:
             injection, drawn = sample_batch(scenario, env.robot, seed, episodes)
-        except NotApplicable as reason:
+        except NotApplicableError as reason:
             skipped[scenario.name] = str(reason)
             continue
         scenarios.append(scenario)
@@ -158,13 +163,19 @@ def compare(env: Environment, suite: Suite, new: Batch, old: Batch) -> tuple[Reg
             failed_episodes(env, suite, old, k, required_only=True),
         )
         margin = suite.non_inferiority_margin
-        spread = f"difference {change.difference.point:+.1%} [{change.difference.low:+.1%}, {change.difference.high:+.1%}]"
+        spread = (
+            f"difference {change.difference.point:+.1%} [{change.difference.low:+.1%},"
+            f" {change.difference.high:+.1%}]"
+        )
         if change.difference.high <= margin:
             verdict, why = Verdict.PASS, f"not worse by more than {margin:.0%}: {spread}"
         elif change.p_worse < 0.05 or change.difference.low > 0:
             verdict, why = Verdict.FAIL, f"worse (exact p = {change.p_worse:.3g}): {spread}"
         else:
-            verdict, why = Verdict.INCONCLUSIVE, f"{spread}; the margin is {margin:.0%}, more pairs are needed"
+            verdict, why = (
+                Verdict.INCONCLUSIVE,
+                f"{spread}; the margin is {margin:.0%}, more pairs are needed",
+            )
         out.append(Regression(scenario.name, change, verdict, why))
     return tuple(out)
 
@@ -201,10 +212,15 @@ def decide(findings: tuple[Finding, ...], regressions: tuple[Regression, ...]) -
 
 
 def write(result: SafetyResult, folder: Path, command: str) -> Path:
-    """Report, JSON, JUnit and one replay bundle per failing episode; returns the HTML report's path."""
+    """Report, JSON, JUnit and one replay bundle per failing episode.
+
+    Returns the HTML report's path.
+    """
     replays = _write_replays(result, folder / "replays")
     files.write_text(folder / "junit.xml", junit(result))
-    return report.write_report(folder, _report(result, command, replays), _data(result, command, replays))
+    return report.write_report(
+        folder, _report(result, command, replays), _data(result, command, replays)
+    )
 
 
 def junit(result: SafetyResult) -> str:
@@ -219,13 +235,19 @@ def junit(result: SafetyResult) -> str:
             ElementTree.SubElement(case, tag[verdict], message=why)
     counts = {"tests": len(rows)} | {
         plural: sum(v == verdict for _, _, v, _ in rows)
-        for plural, verdict in (("failures", Verdict.FAIL), ("errors", Verdict.ERROR), ("skipped", Verdict.INCONCLUSIVE))
+        for plural, verdict in (
+            ("failures", Verdict.FAIL),
+            ("errors", Verdict.ERROR),
+            ("skipped", Verdict.INCONCLUSIVE),
+        )
     }
     root.attrib.update({key: str(value) for key, value in counts.items()})
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True)
 
 
-def _values(env: Environment, suite: Suite, batch: Batch, index: int) -> dict[str, NDArray[np.float64]]:
+def _values(
+    env: Environment, suite: Suite, batch: Batch, index: int
+) -> dict[str, NDArray[np.float64]]:
     rows, scenario = batch.rows(index), batch.scenarios[index]
     episodes = Episodes(batch.track.only(rows), env.robot, env.control_s)
     margins = robustness(episodes, scenario, batch.values[index])
@@ -237,12 +259,16 @@ def _values(env: Environment, suite: Suite, batch: Batch, index: int) -> dict[st
     }
 
 
-def robustness(episodes: Episodes, scenario: Scenario, values: list[dict[str, float]]) -> NDArray[np.float64]:
+def robustness(
+    episodes: Episodes, scenario: Scenario, values: list[dict[str, float]]
+) -> NDArray[np.float64]:
     """The smallest margin of the scenario's requirements in each episode, [N]; NaN is kept."""
     margins = []
     for n, drawn in enumerate(values):
         trace = trace_of(episodes, n)
-        margins.append(min_keeping_nan([check(trace) for check in scenario.requirements(drawn).values()]))
+        margins.append(
+            min_keeping_nan([check(trace) for check in scenario.requirements(drawn).values()])
+        )
     return np.asarray(margins, float)
 
 
@@ -273,7 +299,9 @@ def _write_replays(result: SafetyResult, folder: Path) -> list[str]:
         failed = failed_episodes(result.env, result.suite, result.batch, k, required_only=False)
         values = _values(result.env, result.suite, result.batch, k)
         for n in np.flatnonzero(failed):
-            broken = [name for name, v in values.items() if result.suite.criteria[name].failed(v)[n]]
+            broken = [
+                name for name, v in values.items() if result.suite.criteria[name].failed(v)[n]
+            ]
             about = {
                 "scenario": scenario.name,
                 "episode": int(n),
@@ -284,7 +312,9 @@ def _write_replays(result: SafetyResult, folder: Path) -> list[str]:
             }
             name = f"{scenario.name}-{n:03d}.npz"
             index = result.batch.rows(k).start + int(n)
-            write_bundle(folder / name, result.env, result.batch.start, result.batch.track, index, about)
+            write_bundle(
+                folder / name, result.env, result.batch.start, result.batch.track, index, about
+            )
             written.append(name)
     return written
 
@@ -292,36 +322,66 @@ def _write_replays(result: SafetyResult, folder: Path) -> list[str]:
 def _report(result: SafetyResult, command: str, replays: list[str]) -> report.Report:
     findings = result.findings
     grid = report.Grid(
-        ("scenario", "criterion", "required", "verdict", "episode fails unless", "failures", "failure rate (95 %)", "median", "worst"),
+        (
+            "scenario",
+            "criterion",
+            "required",
+            "verdict",
+            "episode fails unless",
+            "failures",
+            "failure rate (95 %)",
+            "median",
+            "worst",
+        ),
         tuple(
             (
-                f.scenario, f.criterion, "yes" if f.required else "no", f.verdict.value, f.threshold,
-                f"{f.failures}/{f.episodes}" + (f" (+{f.undecided} undecided)" if f.undecided else ""),
+                f.scenario,
+                f.criterion,
+                "yes" if f.required else "no",
+                f.verdict.value,
+                f.threshold,
+                f"{f.failures}/{f.episodes}"
+                + (f" (+{f.undecided} undecided)" if f.undecided else ""),
                 f"{f.failure_rate.low:.1%} to {f.failure_rate.high:.1%}, most {f.max_rate:.0%}",
-                _number(f.median), _number(f.worst),
+                _number(f.median),
+                _number(f.worst),
             )
             for f in findings
         ),
         "Every criterion in every scenario. Lower failure rates are better.",
-    )  # fmt: skip
+    )
     rates = plots.failure_rates(
-        [(f"{f.scenario}: {f.criterion}", f.verdict.value, *f.failure_rate, f.max_rate) for f in findings if f.required],
+        [
+            (f"{f.scenario}: {f.criterion}", f.verdict.value, *f.failure_rate, f.max_rate)
+            for f in findings
+            if f.required
+        ],
         f"Required criteria, n = {result.findings[0].episodes} episodes each",
     )
     sections = [
-        report.Section("Required criteria", (report.Figure("failure-rates", rates, "Failure rates with exact bounds."),)),
+        report.Section(
+            "Required criteria",
+            (report.Figure("failure-rates", rates, "Failure rates with exact bounds."),),
+        ),
         report.Section("All verdicts", (grid,)),
         report.Section("Why these thresholds", (_reasons(result.suite),)),
     ]
     if result.regressions:
-        sections.append(report.Section("Regression against the baseline", (_regression_grid(result),)))
+        sections.append(
+            report.Section("Regression against the baseline", (_regression_grid(result),))
+        )
     sections += [
         report.Section("Scenarios", (_scenario_grid(result.batch),)),
         report.Section("Failing episodes", _replay_blocks(replays)),
         report.Section("Not tested", (report.Paragraph(_not_tested(result)),)),
-        report.Section("Reproduce", (report.Code(command), report.Grid(("what", "value"), _provenance(result)))),
+        report.Section(
+            "Reproduce", (report.Code(command), report.Grid(("what", "value"), _provenance(result)))
+        ),
     ]
-    title = f"Safety of {result.policy.contract['env']} ({result.policy.contract.get('algo', 'policy')}), suite {result.suite.name}"
+    title = (
+        f"Safety of {result.policy.contract['env']}"
+        f" ({result.policy.contract.get('algo', 'policy')}), suite {result.suite.name}"
+    )
     return report.Report(title, result.gate.value, result.why, tuple(sections))
 
 
@@ -329,10 +389,18 @@ def _regression_grid(result: SafetyResult) -> report.Grid:
     return report.Grid(
         ("scenario", "verdict", "why", "newly failing", "newly passing", "pairs"),
         tuple(
-            (r.scenario, r.verdict.value, r.why, str(r.change.newly_failing), str(r.change.newly_passing), str(r.change.pairs))
+            (
+                r.scenario,
+                r.verdict.value,
+                r.why,
+                str(r.change.newly_failing),
+                str(r.change.newly_passing),
+                str(r.change.pairs),
+            )
             for r in result.regressions
         ),
-        "Same episodes under both policies; an episode fails when it is beyond any required threshold.",
+        "Same episodes under both policies; an episode fails when it is beyond any required"
+        " threshold.",
     )
 
 
@@ -341,16 +409,26 @@ def _scenario_grid(batch: Batch) -> report.Grid:
         (
             s.name,
             s.claim,
-            "; ".join(f"{k} {v.range[0]:g} to {v.range[1]:g} {v.unit}" for k, v in s.sample.items()) or "nothing",
+            "; ".join(f"{k} {v.range[0]:g} to {v.range[1]:g} {v.unit}" for k, v in s.sample.items())
+            or "nothing",
             s.source,
         )
         for s in batch.scenarios
     )
-    return report.Grid(("scenario", "claim", "what varies (uniformly)", "where the numbers come from"), rows)
+    return report.Grid(
+        ("scenario", "claim", "what varies (uniformly)", "where the numbers come from"), rows
+    )
 
 
 def _reasons(suite: Suite) -> report.Grid:
-    rows = tuple((name, f"{c.metric} {c.threshold()}, in at least {1 - c.max_rate:.0%} of episodes", c.reason) for name, c in suite.criteria.items())
+    rows = tuple(
+        (
+            name,
+            f"{c.metric} {c.threshold()}, in at least {1 - c.max_rate:.0%} of episodes",
+            c.reason,
+        )
+        for name, c in suite.criteria.items()
+    )
     return report.Grid(("criterion", "threshold", "reason"), rows)
 
 
@@ -358,7 +436,9 @@ def _replay_blocks(replays: list[str]) -> tuple[report.Block, ...]:
     if not replays:
         return (report.Paragraph("None."),)
     return (
-        report.Paragraph(f"{len(replays)} bundles under replays/, each reproduces its episode bit for bit:"),
+        report.Paragraph(
+            f"{len(replays)} bundles under replays/, each reproduces its episode bit for bit:"
+        ),
         report.Code(f"robo-rl replay replays/{replays[0]}"),
     )
 
@@ -369,9 +449,12 @@ def _not_tested(result: SafetyResult) -> str:
     parts = [f"scenario {name} ({why})" for name, why in result.batch.skipped.items()]
     parts += [f"criterion {name} (the environment has no such cost)" for name in criteria]
     parts += [
-        "combinations of disturbances", "latencies above 100 ms", "terrain other than a plane",
-        "wear, heat and battery over time", "a second physics engine",
-    ]  # fmt: skip
+        "combinations of disturbances",
+        "latencies above 100 ms",
+        "terrain other than a plane",
+        "wear, heat and battery over time",
+        "a second physics engine",
+    ]
     return "; ".join(parts) + "."
 
 
@@ -388,9 +471,12 @@ def _provenance(result: SafetyResult) -> tuple[tuple[str, str], ...]:
 def _data(result: SafetyResult, command: str, replays: list[str]) -> dict[str, Any]:
     return {
         "suite": result.suite.model_dump(),
-        "findings": [f.model_dump() | {"failure_rate": f.failure_rate._asdict()} for f in result.findings],
+        "findings": [
+            f.model_dump() | {"failure_rate": f.failure_rate._asdict()} for f in result.findings
+        ],
         "regressions": [
-            {"scenario": r.scenario, "verdict": r.verdict.value, "why": r.why, **r.change._asdict()} for r in result.regressions
+            {"scenario": r.scenario, "verdict": r.verdict.value, "why": r.why, **r.change._asdict()}
+            for r in result.regressions
         ],
         "skipped": result.batch.skipped,
         "replays": replays,

@@ -1,4 +1,7 @@
-"""Suites and verdicts: which scenarios, which criteria, which thresholds, and what the evidence says."""
+"""Suites and verdicts: which scenarios, which criteria, which thresholds.
+
+And what the evidence says.
+"""
 
 import enum
 from typing import Annotated
@@ -48,7 +51,7 @@ class Criterion(BaseModel):
         """Which episodes are beyond the threshold; NaN is not a failure here, it is undecided."""
         if self.at_most is not None:
             return values > self.at_most
-        return values < self.at_least
+        return values < float(self.at_least or 0.0)
 
     def threshold(self) -> str:
         """The bound in words."""
@@ -104,7 +107,9 @@ def load_suite(name: str) -> Suite:
         table = {**METRICS, ROBUSTNESS: None}
         content.lookup(table, criterion.metric, kind="metric", where=f"{path}: {key}")
         for exempt in criterion.exempt:
-            content.lookup(dict.fromkeys(suite.scenarios), exempt, kind="scenario", where=f"{path}: {key}")
+            content.lookup(
+                dict.fromkeys(suite.scenarios), exempt, kind="scenario", where=f"{path}: {key}"
+            )
     return suite
 
 
@@ -113,7 +118,9 @@ def applicable(criterion: Criterion, costs: frozenset[str]) -> bool:
     return criterion.cost is None or criterion.cost in costs
 
 
-def metric_values(criterion: Criterion, episodes: Episodes, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+def metric_values(
+    criterion: Criterion, episodes: Episodes, margins: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """The criterion's metric of each episode, [N]; margins are the scenario's robustness."""
     if criterion.metric == ROBUSTNESS:
         return margins
@@ -151,7 +158,10 @@ def judge(
         required=criterion.required,
         verdict=verdict,
         why=why,
-        threshold=f"{criterion.metric}{f' of {criterion.cost}' if criterion.cost else ''} {criterion.threshold()}",
+        threshold=(
+            f"{criterion.metric}{f' of {criterion.cost}' if criterion.cost else ''}"
+            f" {criterion.threshold()}"
+        ),
         max_rate=criterion.max_rate,
         failures=failures,
         undecided=undecided,
@@ -164,21 +174,36 @@ def judge(
 
 
 def _verdict(
-    criterion: Criterion, n: int, failures: int, undecided: int, crashed: int, low: float, high: float
+    criterion: Criterion,
+    n: int,
+    failures: int,
+    undecided: int,
+    crashed: int,
+    low: float,
+    high: float,
 ) -> tuple[Verdict, str]:
     limit = criterion.max_rate
     if crashed:
         return Verdict.ERROR, f"{crashed} of {n} episodes produced numbers that are not finite"
     if low > limit:
-        return Verdict.FAIL, f"{failures} of {n} episodes fail; at least {low:.1%} do, {limit:.0%} are allowed"
+        return (
+            Verdict.FAIL,
+            f"{failures} of {n} episodes fail; at least {low:.1%} do, {limit:.0%} are allowed",
+        )
     if n and high <= limit:
-        return Verdict.PASS, f"{failures} of {n} episodes fail; at most {high:.1%} do, {limit:.0%} are allowed"
+        return (
+            Verdict.PASS,
+            f"{failures} of {n} episodes fail; at most {high:.1%} do, {limit:.0%} are allowed",
+        )
     needed = episodes_needed(limit)
     more = f"; {needed} episodes without a failure would do" if failures == 0 and n < needed else ""
     vacuous = f", {undecided} undecided" if undecided else ""
     return (
         Verdict.INCONCLUSIVE,
-        f"{failures} of {n} episodes fail{vacuous}: between {low:.1%} and {high:.1%}, limit {limit:.0%}{more}",
+        (
+            f"{failures} of {n} episodes fail{vacuous}: between {low:.1%} and {high:.1%}, limit"
+            f" {limit:.0%}{more}"
+        ),
     )
 
 

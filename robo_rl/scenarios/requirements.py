@@ -1,4 +1,6 @@
-"""What must hold in a scenario: signed margins over recorded signals, in the manner of signal temporal logic.
+"""What must hold in a scenario.
+
+Signed margins over recorded signals, in the manner of signal temporal logic.
 
 A margin is positive where the requirement holds; each predicate is divided by its scale, so margins
 of different quantities compare. A NaN in the signal makes the margin NaN, never positive.
@@ -29,7 +31,10 @@ Requirement = Callable[[Trace], float]  # the margin; -inf .. inf, NaN = error, 
 
 
 def parse_requirement(body: Mapping[str, Any], where: str) -> Requirement:
-    """A requirement from its mapping: {always: PREDICATE}, or {recovers: {after_s, within_s, holds_s, ...}}."""
+    """A requirement from its mapping: {always: PREDICATE}, or {recovers.
+
+    {after_s, within_s, holds_s, ...}}.
+    """
     if len(body) != 1:
         raise content.UserError(f"{where}: one operator expected, found {sorted(body)}.")
     operator, inner = next(iter(body.items()))
@@ -85,9 +90,13 @@ def _predicate(body: dict[str, Any], where: str) -> Callable[[Trace], Series]:
     signal, bounds = next(iter(body.items()))
     known = {"below", "above", "scale"}
     if not isinstance(bounds, dict) or set(bounds) - known or not set(bounds) & {"below", "above"}:
-        raise content.UserError(f"{where}: {signal}: below and/or above (and scale) expected, found {bounds!r}.")
+        raise content.UserError(
+            f"{where}: {signal}: below and/or above (and scale) expected, found {bounds!r}."
+        )
     below, above = float(bounds.get("below", np.inf)), float(bounds.get("above", -np.inf))
-    scale = float(bounds.get("scale", next(abs(b) for b in (below, above) if np.isfinite(b)) or 1.0))
+    scale = float(
+        bounds.get("scale", next(abs(b) for b in (below, above) if np.isfinite(b)) or 1.0)
+    )
 
     def margin(trace: Trace) -> Series:
         values = content.lookup(trace.signals, signal, kind="signal", where=where)

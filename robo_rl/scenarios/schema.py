@@ -54,10 +54,12 @@ class Scenario(_Strict):
         """One value per variable."""
         return {name: float(rng.uniform(*v.range)) for name, v in self.sample.items()}
 
-    def injection(self, robot: Robot, values: dict[str, float], rng: np.random.Generator) -> Injection:
+    def injection(
+        self, robot: Robot, values: dict[str, float], rng: np.random.Generator
+    ) -> Injection:
         """The injection of an episode with these sampled values.
 
-        Raises NotApplicable where the robot has nothing an injector could act on.
+        Raises NotApplicableError where the robot has nothing an injector could act on.
         """
         where = f"scenario {self.name}"
         made = neutral(robot.model, len(robot.channels))
@@ -69,7 +71,10 @@ class Scenario(_Strict):
 
 
 def load_scenario(name: str) -> Scenario:
-    """A scenario by name or path; every name in it is checked at once, whether or not it is used."""
+    """A scenario by name or path.
+
+    Every name in it is checked at once, whether or not it is used.
+    """
     path = content.find("scenarios", name)
     try:
         scenario = Scenario(name=path.stem, **content.read_yaml(path))
@@ -110,7 +115,7 @@ def concatenate(batches: list[Injection]) -> Injection:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
 
 
-def _filled(value: Any, values: dict[str, float], where: str) -> Any:  # noqa: ANN401
+def _filled(value: Any, values: dict[str, float], where: str) -> Any:
     if isinstance(value, str) and value.startswith("$"):
         return content.lookup(values, value[1:], kind="variable", where=where)
     if isinstance(value, dict):

@@ -1,1 +1,4 @@
-"""Everything that can go wrong on the way to a real robot, as data; profiles; gap studies; the checklist."""
+"""Everything that can go wrong on the way to a real robot, as data; profiles; gap studies.
+
+The checklist.
+"""

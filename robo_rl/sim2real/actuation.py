@@ -64,7 +64,9 @@ def actuate(
     wanted = jnp.broadcast_to(command, (substeps, command.shape[0]))
     if memory.commands.shape[0]:
         late_s = injection.latency_s + injection.jitter_s * jax.random.uniform(jitter_key)
-        wanted = commands[commands.shape[0] - 1 - command_age(late_s, substeps, substep_s, len(commands))]
+        wanted = commands[
+            commands.shape[0] - 1 - command_age(late_s, substeps, substep_s, len(commands))
+        ]
     wanted = wanted + injection.noise_std * jax.random.normal(noise_key, action.shape)
     wanted = jnp.clip(wanted, -injection.saturation, injection.saturation)
     applied, sequence = memory.applied, []
@@ -86,7 +88,9 @@ def command_age(late_s: Array, substeps: int, substep_s: float, available: int) 
 def follow(injection: ActuationInjection, applied: Array, wanted: Array, substep_s: float) -> Array:
     """The applied command one substep on: rate limited, then lagging."""
     step = injection.rate_limit_per_s * substep_s
-    limited = jnp.where(jnp.abs(wanted - applied) <= step, wanted, applied + jnp.clip(wanted - applied, -step, step))
+    limited = jnp.where(
+        jnp.abs(wanted - applied) <= step, wanted, applied + jnp.clip(wanted - applied, -step, step)
+    )
     tau = jnp.maximum(injection.lag_s, 1e-9)
     lagging = applied + (limited - applied) * -jnp.expm1(-substep_s / tau)
     return jnp.where(injection.lag_s > 0, lagging, limited)

@@ -1,4 +1,6 @@
-"""The sim-to-real risk checklist of a policy: each row a risk, its evidence, its margin and a verdict.
+"""The sim-to-real risk checklist of a policy.
+
+Each row a risk, its evidence, its margin and a verdict.
 
 Rows come from what was measured on this policy (contract checks, the gap study, the safety study).
 What was not measured is UNKNOWN, and UNKNOWN is never a pass.
@@ -17,15 +19,32 @@ from robo_rl.policy import Policy, load_policy
 from robo_rl.safety_eval.rollout import check_fits
 
 TIMED_CALLS = 2000
-PERIOD_SHARE = 0.1  # of the control period that inference may take on the robot's own, slower computer
+PERIOD_SHARE = (
+    0.1  # of the control period that inference may take on the robot's own, slower computer
+)
 LEAST_SEEDS = 3
 ORDER = ("RED", "UNKNOWN", "AMBER", "GREEN")
 
 LADDER = (
-    ("Dry run", "Log observations on the robot with motors off; compare units, signs and order with the contract."),
-    ("Suspended", "Robot hung up, torque limit 30 %; check directions, latency and emergency stop."),
-    ("Supported", "On the ground with a tether and an operator at the stop; speed limit half the tested one."),
-    ("Supervised", "Untethered inside a fenced area, one disturbance of the safety suite at a time."),
+    (
+        "Dry run",
+        (
+            "Log observations on the robot with motors off; compare units, signs and order with the"
+            " contract."
+        ),
+    ),
+    (
+        "Suspended",
+        "Robot hung up, torque limit 30 %; check directions, latency and emergency stop.",
+    ),
+    (
+        "Supported",
+        "On the ground with a tether and an operator at the stop; speed limit half the tested one.",
+    ),
+    (
+        "Supervised",
+        "Untethered inside a fenced area, one disturbance of the safety suite at a time.",
+    ),
     ("Released", "Only with every row above GREEN or signed off by name."),
 )
 
@@ -55,7 +74,7 @@ class Checklist(NamedTuple):
 
 
 def checklist(run: Path) -> Checklist:
-    """Gathers every line; studies that have not been run leave UNKNOWN lines with the command to run."""
+    """Gathers every line; a study that has not been run leaves an UNKNOWN line."""
     policy = load_policy(run)
     env = make(policy.contract["env"], str(policy.contract.get("reward", "task")))
     check_fits(env, policy)
@@ -75,27 +94,56 @@ def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
     same_body = policy.contract.get("model_sha256") == contract.model_digest(env.robot.model)
     same_layout = policy.contract.get("observation") == contract.observation_table(env)
     rng = np.random.default_rng(0)
-    seen = policy.network.mean + policy.network.std * rng.standard_normal((256, policy.network.mean.size))
+    seen = policy.network.mean + policy.network.std * rng.standard_normal(
+        (256, policy.network.mean.size)
+    )
     batch = policy(seen)
     single = np.stack([policy(one) for one in seen])
     finite = bool(np.isfinite(batch).all())
     agree = float(np.abs(batch - single).max()) if finite else np.inf
     narrow = int((policy.network.std < 1e-4).sum())
     return [
-        Row("contract", "The policy was trained on another body than the one checked",
-            f"model digest {'equal' if same_body else 'differs'}", "exact",
-            "GREEN" if same_body else "RED", "Train again on the present model.", command),
-        Row("contract", "Observation order, units or sizes differ from the environment's",
-            f"{len(policy.contract.get('observation', []))} entries, {'equal' if same_layout else 'different'}", "exact",
-            "GREEN" if same_layout else "RED", "Export and deploy with the contract's table, never by hand.", command),
-        Row("contract", "The policy gives numbers that are not finite, or depends on the batch",
-            f"256 observations around the training mean: {'all finite' if finite else 'NOT FINITE'}, batch against single {agree:.1e}",
-            "1e-5", "GREEN" if finite and agree < 1e-5 else "RED", "Do not deploy; train again and read health.jsonl.", command),
-        Row("contract", "An observation that hardly varied in training blows up when the real one does",
-            f"{narrow} of {policy.network.std.size} normalised channels have a deviation below 1e-4", "0",
-            "GREEN" if not narrow else "AMBER", "Remove the channel or randomise it in training.", command),
+        Row(
+            "contract",
+            "The policy was trained on another body than the one checked",
+            f"model digest {'equal' if same_body else 'differs'}",
+            "exact",
+            "GREEN" if same_body else "RED",
+            "Train again on the present model.",
+            command,
+        ),
+        Row(
+            "contract",
+            "Observation order, units or sizes differ from the environment's",
+            f"{len(policy.contract.get('observation', []))} entries,"
+            f" {'equal' if same_layout else 'different'}",
+            "exact",
+            "GREEN" if same_layout else "RED",
+            "Export and deploy with the contract's table, never by hand.",
+            command,
+        ),
+        Row(
+            "contract",
+            "The policy gives numbers that are not finite, or depends on the batch",
+            "256 observations around the training mean:"
+            f" {'all finite' if finite else 'NOT FINITE'}, batch against single {agree:.1e}",
+            "1e-5",
+            "GREEN" if finite and agree < 1e-5 else "RED",
+            "Do not deploy; train again and read health.jsonl.",
+            command,
+        ),
+        Row(
+            "contract",
+            "An observation that hardly varied in training blows up when the real one does",
+            f"{narrow} of {policy.network.std.size} normalised channels have a deviation below"
+            " 1e-4",
+            "0",
+            "GREEN" if not narrow else "AMBER",
+            "Remove the channel or randomise it in training.",
+            command,
+        ),
         _inference_row(policy, env, command),
-    ]  # fmt: skip
+    ]
 
 
 def _inference_row(policy: Policy, env: Environment, command: str) -> Row:
@@ -103,11 +151,14 @@ def _inference_row(policy: Policy, env: Environment, command: str) -> Row:
     margin = period_ms * PERIOD_SHARE / worst_ms
     verdict = "GREEN" if margin >= 2 else "AMBER" if margin >= 1 else "RED"
     return Row(
-        "timing", "Inference does not fit the control period",
+        "timing",
+        "Inference does not fit the control period",
         f"99th percentile {worst_ms:.3f} ms of {period_ms:.1f} ms in NumPy on {contract.machine()}",
-        f"{margin:.1f} (budget: {PERIOD_SHARE:.0%} of the period)", verdict,
-        "Time it on the robot's computer; smaller networks or compiled inference.", command,
-    )  # fmt: skip
+        f"{margin:.1f} (budget: {PERIOD_SHARE:.0%} of the period)",
+        verdict,
+        "Time it on the robot's computer; smaller networks or compiled inference.",
+        command,
+    )
 
 
 def inference_s(policy: Policy) -> float:
@@ -125,18 +176,47 @@ def _gap_rows(run: Path) -> list[Row]:
     path = run / "gap" / "results.json"
     command = f"robo-rl gap {run}"
     if not path.is_file():
-        return [Row("sensors, actuators, dynamics, environment", "Departures from simulation break the policy",
-                    "the gap study has not been run", "unknown", "UNKNOWN", "Run it.", command)]  # fmt: skip
+        return [
+            Row(
+                "sensors, actuators, dynamics, environment",
+                "Departures from simulation break the policy",
+                "the gap study has not been run",
+                "unknown",
+                "UNKNOWN",
+                "Run it.",
+                command,
+            )
+        ]
     data = read_json(path)
     stale = _stale(run, data.get("policy_sha256"))
     rows = []
     for sweep in data["sweeps"]:
-        where = f"{sweep['measured']:g} {sweep['unit']}" if sweep["measured"] is not None else "unmeasured"
-        verdict, why = ("UNKNOWN", "measured on an older policy") if stale else (sweep["verdict"], sweep["why"])
+        where = (
+            f"{sweep['measured']:g} {sweep['unit']}"
+            if sweep["measured"] is not None
+            else "unmeasured"
+        )
+        verdict, why = (
+            ("UNKNOWN", "measured on an older policy")
+            if stale
+            else (sweep["verdict"], sweep["why"])
+        )
         at = int(np.argmin(np.abs(np.array(sweep["magnitudes"]) - (sweep["measured"] or 0.0))))
-        evidence = f"{why}; at the real magnitude ({where}) {sweep['successes'][at]}/{sweep['episodes']} episodes succeed"
-        rows.append(Row(sweep["section"], f"{sweep['name'].replace('_', ' ')}", evidence, _margin(sweep["margin"]),
-                        verdict, sweep["mitigation"], data["command"]))  # fmt: skip
+        evidence = (
+            f"{why}; at the real magnitude ({where}) {sweep['successes'][at]}/{sweep['episodes']}"
+            " episodes succeed"
+        )
+        rows.append(
+            Row(
+                sweep["section"],
+                f"{sweep['name'].replace('_', ' ')}",
+                evidence,
+                _margin(sweep["margin"]),
+                verdict,
+                sweep["mitigation"],
+                data["command"],
+            )
+        )
     return rows
 
 
@@ -148,15 +228,31 @@ def _margin(margin: dict[str, Any] | None) -> str:
 
 
 def _transfer_row() -> Row:
-    return Row("dynamics", "The policy exploits this physics engine", "not run on a second engine", "unknown", "UNKNOWN",
-               "Evaluate on a second engine or on logs of the real robot before any contact-rich trial.", "not available in this version")  # fmt: skip
+    return Row(
+        "dynamics",
+        "The policy exploits this physics engine",
+        "not run on a second engine",
+        "unknown",
+        "UNKNOWN",
+        "Evaluate on a second engine or on logs of the real robot before any contact-rich trial.",
+        "not available in this version",
+    )
 
 
 def _safety_rows(run: Path) -> list[Row]:
     found = sorted((run / "safety").glob("*/results.json"))
     if not found:
-        return [Row("safety envelope", "The policy leaves the safe envelope under disturbances", "no safety suite has been run",
-                    "unknown", "UNKNOWN", "Run it.", f"robo-rl safety {run}")]  # fmt: skip
+        return [
+            Row(
+                "safety envelope",
+                "The policy leaves the safe envelope under disturbances",
+                "no safety suite has been run",
+                "unknown",
+                "UNKNOWN",
+                "Run it.",
+                f"robo-rl safety {run}",
+            )
+        ]
     rows = []
     for path in found:
         data = read_json(path)
@@ -176,13 +272,26 @@ def _safety_row(
     worst = next(v for v in ORDER if v in verdicts)
     if not criterion["required"] and worst == "RED":
         worst = "AMBER"
-    bad = [f"{f['scenario']} {f['failures']}/{f['episodes']}" for f in findings if f["verdict"] != "PASS"]
-    evidence = f"{len(findings) - len(bad)} of {len(findings)} scenarios pass" + (f"; not: {', '.join(bad)}" if bad else "")
+    bad = [
+        f"{f['scenario']} {f['failures']}/{f['episodes']}"
+        for f in findings
+        if f["verdict"] != "PASS"
+    ]
+    evidence = f"{len(findings) - len(bad)} of {len(findings)} scenarios pass" + (
+        f"; not: {', '.join(bad)}" if bad else ""
+    )
     high = max(f["failure_rate"]["high"] for f in findings)
     if stale:
         worst, evidence = "UNKNOWN", "measured on an older policy"
-    return Row("safety envelope", f"{name.replace('_', ' ')}: {findings[0]['threshold']}", evidence,
-               f"failure rate at most {high:.0%}, {criterion['max_rate']:.0%} allowed", worst, criterion["reason"], command)  # fmt: skip
+    return Row(
+        "safety envelope",
+        f"{name.replace('_', ' ')}: {findings[0]['threshold']}",
+        evidence,
+        f"failure rate at most {high:.0%}, {criterion['max_rate']:.0%} allowed",
+        worst,
+        criterion["reason"],
+        command,
+    )
 
 
 def _evidence_rows(run: Path) -> list[Row]:
@@ -192,25 +301,43 @@ def _evidence_rows(run: Path) -> list[Row]:
     seeds = len({p.name for p in run.resolve().parent.glob(pattern)} | {run.resolve().name})
     baseline = any(read_json(p)["regressions"] for p in (run / "safety").glob("*/results.json"))
     return [
-        Row("evidence", "The result is the luck of one training seed",
-            f"{seeds} training run(s) of this configuration lie beside this one", f"{LEAST_SEEDS} seeds",
-            "GREEN" if seeds >= LEAST_SEEDS else "AMBER", "Train more seeds and compare them.",
-            f"robo-rl compare env={env} algo={algo} reward={reward} seeds={LEAST_SEEDS}"),
-        Row("evidence", "The policy is worse than the one it replaces",
-            "compared with a baseline on the same seeds" if baseline else "no baseline was given", "declared margin",
-            "GREEN" if baseline else "UNKNOWN", "Give the policy in use as baseline; a first policy has none.",
-            f"robo-rl safety {run} baseline=OLD_RUN"),
-    ]  # fmt: skip
+        Row(
+            "evidence",
+            "The result is the luck of one training seed",
+            f"{seeds} training run(s) of this configuration lie beside this one",
+            f"{LEAST_SEEDS} seeds",
+            "GREEN" if seeds >= LEAST_SEEDS else "AMBER",
+            "Train more seeds and compare them.",
+            f"robo-rl compare env={env} algo={algo} reward={reward} seeds={LEAST_SEEDS}",
+        ),
+        Row(
+            "evidence",
+            "The policy is worse than the one it replaces",
+            "compared with a baseline on the same seeds" if baseline else "no baseline was given",
+            "declared margin",
+            "GREEN" if baseline else "UNKNOWN",
+            "Give the policy in use as baseline; a first policy has none.",
+            f"robo-rl safety {run} baseline=OLD_RUN",
+        ),
+    ]
 
 
 def _ladder_rows() -> list[Row]:
     return [
-        Row("bring-up ladder", f"{k + 1}. {name}", "not done", "sign-off by name", "UNKNOWN", what, "on the robot")
+        Row(
+            "bring-up ladder",
+            f"{k + 1}. {name}",
+            "not done",
+            "sign-off by name",
+            "UNKNOWN",
+            what,
+            "on the robot",
+        )
         for k, (name, what) in enumerate(LADDER)
     ]
 
 
-def _stale(run: Path, digest: Any) -> bool:  # noqa: ANN401
+def _stale(run: Path, digest: Any) -> bool:
     return digest != load_policy(run).digest
 
 
@@ -219,15 +346,34 @@ def write(made: Checklist, folder: Path, command: str) -> Path:
     columns = ("risk", "verdict", "evidence", "margin", "mitigation", "reproduce")
     sections = []
     for name in dict.fromkeys(row.section for row in made.rows):
-        lines = tuple((r.risk, r.verdict, r.evidence, r.margin, r.mitigation, r.command) for r in made.rows if r.section == name)
+        lines = tuple(
+            (r.risk, r.verdict, r.evidence, r.margin, r.mitigation, r.command)
+            for r in made.rows
+            if r.section == name
+        )
         sections.append(report.Section(name.capitalize(), (report.Grid(columns, lines),)))
     counts = {v: sum(r.verdict == v for r in made.rows) for v in ORDER}
-    why = ", ".join(f"{counts[v]} {v}" for v in ORDER if counts[v]) + f" of {len(made.rows)} lines. UNKNOWN is never a pass."
+    why = (
+        ", ".join(f"{counts[v]} {v}" for v in ORDER if counts[v])
+        + f" of {len(made.rows)} lines. UNKNOWN is never a pass."
+    )
     versions = tuple(contract.versions().items())
-    sections.append(report.Section("Reproduce", (report.Code(command), report.Grid(("what", "value"), versions))))
+    sections.append(
+        report.Section(
+            "Reproduce", (report.Code(command), report.Grid(("what", "value"), versions))
+        )
+    )
     described = made.policy.contract
-    title = f"Sim-to-real risk checklist: {described['env']} ({described.get('algo', 'policy')}, {described.get('reward', 'task')} reward)"
+    title = (
+        f"Sim-to-real risk checklist: {described['env']} ({described.get('algo', 'policy')},"
+        f" {described.get('reward', 'task')} reward)"
+    )
     made_report = report.Report(title, made.verdict, why, tuple(sections))
     rows = [row._asdict() for row in made.rows]
-    data = {"rows": rows, "counts": counts, "policy_sha256": made.policy.digest, "versions": contract.versions()}
+    data = {
+        "rows": rows,
+        "counts": counts,
+        "policy_sha256": made.policy.digest,
+        "versions": contract.versions(),
+    }
     return report.write_report(folder, made_report, data)

@@ -17,7 +17,7 @@ from robo_rl.safety_eval.rollout import check_fits, episode_keys, rollout
 from robo_rl.safety_eval.statistics import Interval, rate_bounds
 from robo_rl.scenarios.schema import stack
 from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
-from robo_rl.sim2real.injectors import NotApplicable, inject
+from robo_rl.sim2real.injectors import NotApplicableError, inject
 from robo_rl.sim2real.profiles import Profile, load_profile
 
 GAP_SEED = 8_000_003
@@ -28,7 +28,10 @@ TOGETHER = "everything at once"
 
 
 class Sweep(NamedTuple):
-    """One departure, swept from nothing to far beyond what is real. [levels], the first is nominal."""
+    """One departure, swept from nothing to far beyond what is real.
+
+    [levels], the first is nominal.
+    """
 
     name: str
     section: str
@@ -82,23 +85,36 @@ def gap(
     """
     least = math.ceil(math.log(0.05) / math.log(SUCCESS_FLOOR))
     if episodes < least:
-        raise UserError(f"gap: episodes={episodes} cannot show a success rate of {SUCCESS_FLOOR:.0%}; at least {least} are needed.")
+        raise UserError(
+            f"gap: episodes={episodes} cannot show a success rate of {SUCCESS_FLOOR:.0%}; at least"
+            f" {least} are needed."
+        )
     policy = load_policy(run)
     nominal = make(policy.contract["env"], str(policy.contract.get("reward", "task")))
     check_fits(nominal, policy)
     profile = load_profile(profile_name or nominal.robot.file.profile)
     plans, skipped = _plans(nominal.robot, profile, seed, episodes, levels)
     if not plans:
-        raise UserError(f"profile {profile.name}: no row applies to {nominal.robot.name}: {skipped}")
-    batch = stack([neutral_of(nominal.robot)] * episodes + [i for plan in plans for i in plan.injections])
-    env = make(nominal.name, nominal.layer, history_s=max(longest_latency_s(batch)), episode_s=episode_s)
-    keys = episode_keys(seed, episodes)[np.tile(np.arange(episodes), len(batch.fault.at_s) // episodes)]
+        raise UserError(
+            f"profile {profile.name}: no row applies to {nominal.robot.name}: {skipped}"
+        )
+    batch = stack(
+        [neutral_of(nominal.robot)] * episodes + [i for plan in plans for i in plan.injections]
+    )
+    env = make(
+        nominal.name, nominal.layer, history_s=max(longest_latency_s(batch)), episode_s=episode_s
+    )
+    keys = episode_keys(seed, episodes)[
+        np.tile(np.arange(episodes), len(batch.fault.at_s) // episodes)
+    ]
     track = rollout(env, policy, keys, batch, on_progress)
     returns = np.where(track.crashed, -np.inf, track.episode_return).reshape(-1, episodes)
     survived = ~(track.fell | track.crashed).reshape(-1, episodes)
     reference = float(np.median(returns[0]))
     if not np.isfinite(reference):
-        raise UserError(f"{run}: the policy produces numbers that are not finite in the undisturbed task.")
+        raise UserError(
+            f"{run}: the policy produces numbers that are not finite in the undisturbed task."
+        )
     success = survived & (returns >= _least_return(reference))
     sweeps, at = [], 1
     for plan in plans:
@@ -109,9 +125,17 @@ def gap(
     low, high = rate_bounds(int(success[0].sum()), episodes)
     nominal_success = Interval(low, float(success[0].mean()), high)
     return GapResult(
-        policy, env, profile, tuple(sweeps), skipped, reference, nominal_success, seed, episodes,
+        policy,
+        env,
+        profile,
+        tuple(sweeps),
+        skipped,
+        reference,
+        nominal_success,
+        seed,
+        episodes,
         env.mdp.episode_s,
-    )  # fmt: skip
+    )
 
 
 def neutral_of(robot: Robot) -> Injection:
@@ -120,7 +144,10 @@ def neutral_of(robot: Robot) -> Injection:
 
 
 def _least_return(reference: float) -> float:
-    """The return an episode must keep; a task of negative returns may lose as much as one of positive."""
+    """The return an episode must keep.
+
+    A task of negative returns may lose as much as one of positive.
+    """
     return reference - (1.0 - RETURN_KEPT) * abs(reference)
 
 
@@ -131,17 +158,34 @@ def _plans(
     for name, row in profile.rows.items():
         magnitudes = sweep_levels(row.measured, row.sweep_to, levels)
         try:
-            plans.append(_Plan(name, magnitudes, [
-                inject(neutral_of(robot), robot, row.injector, m, _rng(seed, e, name), name, **row.options)
-                for m in magnitudes[1:] for e in range(episodes)
-            ]))  # fmt: skip
-        except NotApplicable as reason:
+            plans.append(
+                _Plan(
+                    name,
+                    magnitudes,
+                    [
+                        inject(
+                            neutral_of(robot),
+                            robot,
+                            row.injector,
+                            m,
+                            _rng(seed, e, name),
+                            name,
+                            **row.options,
+                        )
+                        for m in magnitudes[1:]
+                        for e in range(episodes)
+                    ],
+                )
+            )
+        except NotApplicableError as reason:
             skipped[name] = str(reason)
     applied = [plan.name for plan in plans if profile.rows[plan.name].measured is not None]
     multiples = np.array([0.0, 0.5, 1.0, 2.0, 4.0])
     if applied:
         everything = [
-            _together(robot, profile, applied, multiple, seed, e) for multiple in multiples[1:] for e in range(episodes)
+            _together(robot, profile, applied, multiple, seed, e)
+            for multiple in multiples[1:]
+            for e in range(episodes)
         ]
         plans.append(_Plan(TOGETHER, multiples, everything))
     return plans, skipped
@@ -155,12 +199,17 @@ def _together(
     for name in names:
         row = profile.rows[name]
         magnitude = min(multiple * (row.measured or 0.0), row.sweep_to)
-        made = inject(made, robot, row.injector, magnitude, _rng(seed, episode, name), name, **row.options)
+        made = inject(
+            made, robot, row.injector, magnitude, _rng(seed, episode, name), name, **row.options
+        )
     return made
 
 
 def sweep_levels(measured: float | None, sweep_to: float, levels: int) -> NDArray[np.float64]:
-    """Zero, then `levels` magnitudes from the measured one (or a tenth of the range) to sweep_to, geometric."""
+    """Zero, then `levels` magnitudes from the measured one (or a tenth of the range) to sweep_to.
+
+    Geometric.
+    """
     first = measured if measured is not None else sweep_to / 10.0
     return np.concatenate([[0.0], np.geomspace(first, sweep_to, levels)])
 
@@ -176,7 +225,11 @@ def _sweep(
     measured = row.measured if row else 1.0
     breaking = breaking_point(plan.magnitudes, success)
     nominal = np.mean(returns[0])
-    retention = np.mean(np.where(np.isfinite(returns), returns, 0.0), axis=1) / nominal if nominal else np.full(len(returns), np.nan)
+    retention = (
+        np.mean(np.where(np.isfinite(returns), returns, 0.0), axis=1) / nominal
+        if nominal
+        else np.full(len(returns), np.nan)
+    )
     margin = None if measured is None else Interval(*(b / measured for b in breaking))
     verdict, why = margin_verdict(margin, plan.magnitudes[-1] / measured if measured else None)
     return Sweep(
@@ -184,7 +237,11 @@ def _sweep(
         section=row.section if row else "dynamics",
         unit=row.unit if row else "x measured",
         measured=measured,
-        source=row.source if row else "every row of the profile at once, each at a multiple of its measured magnitude",
+        source=(
+            row.source
+            if row
+            else "every row of the profile at once, each at a multiple of its measured magnitude"
+        ),
         mitigation=row.mitigation if row else "Fix the RED and AMBER rows above first.",
         magnitudes=plan.magnitudes,
         successes=success.sum(axis=1),
@@ -215,7 +272,10 @@ def breaking_point(
 
 
 def crossing(magnitudes: NDArray[np.float64], rates: NDArray[np.float64], floor: float) -> float:
-    """Where a falling curve goes below the floor, interpolated; 0 if it starts there, inf if it never does."""
+    """Where a falling curve goes below the floor, interpolated.
+
+    0 if it starts there, inf if it never does.
+    """
     below = np.flatnonzero(rates < floor)
     if not below.size:
         return math.inf
@@ -227,7 +287,10 @@ def crossing(magnitudes: NDArray[np.float64], rates: NDArray[np.float64], floor:
 
 
 def margin_verdict(margin: Interval | None, largest: float | None) -> tuple[str, str]:
-    """GREEN where the margin's lower bound is at least 2, AMBER at least 1, RED below; UNKNOWN unmeasured."""
+    """GREEN where the margin's lower bound is at least 2, AMBER at least 1, RED below.
+
+    UNKNOWN unmeasured.
+    """
     if margin is None or largest is None:
         return "UNKNOWN", "the real magnitude has not been measured"
     text = f"breaks at {_bounded(margin, largest)} times the measured magnitude"
@@ -239,7 +302,9 @@ def margin_verdict(margin: Interval | None, largest: float | None) -> tuple[str,
 
 
 def _bounded(margin: Interval, largest: float) -> str:
-    low, point, high = (f"{b:.2g}" if math.isfinite(b) else f"more than {largest:.2g}" for b in margin)
+    low, point, high = (
+        f"{b:.2g}" if math.isfinite(b) else f"more than {largest:.2g}" for b in margin
+    )
     if low == point == high:
         return low
     return f"{point} ({low} to {high})"
@@ -252,39 +317,68 @@ def write(result: GapResult, folder: Path, command: str) -> Path:
 
 def _report(result: GapResult, command: str) -> report.Report:
     order = {"RED": 0, "AMBER": 1, "UNKNOWN": 2, "GREEN": 3}
-    ranked = sorted(result.sweeps, key=lambda s: (order[s.verdict], s.margin.low if s.margin else 0.0))
+    ranked = sorted(
+        result.sweeps, key=lambda s: (order[s.verdict], s.margin.low if s.margin else 0.0)
+    )
     counts = {v: sum(s.verdict == v for s in result.sweeps) for v in order}
     worst = next((v for v in order if counts[v]), "UNKNOWN")
     table = report.Grid(
-        ("departure", "verdict", "margin (breaking point / measured)", "measured", "breaking point", "success at measured", "return kept at measured"),
+        (
+            "departure",
+            "verdict",
+            "margin (breaking point / measured)",
+            "measured",
+            "breaking point",
+            "success at measured",
+            "return kept at measured",
+        ),
         tuple(_line(s) for s in ranked),
-        "Most critical first. Margin: higher is better; GREEN from 2, AMBER from 1, by its lower bound.",
+        "Most critical first. Margin: higher is better; GREEN from 2, AMBER from 1, by its lower"
+        " bound.",
     )
     figure = plots.degradation([_drawn(s) for s in ranked])
     details = (
-        f"An episode succeeds when it survives {result.episode_s:g} s and keeps {RETURN_KEPT:.0%} of the nominal return "
-        f"({result.nominal_return:.0f}). A policy has broken where fewer than {SUCCESS_FLOOR:.0%} succeed. "
-        f"{result.episodes} episodes a level, the same seeds at every level; bounds are exact and one-sided 95 %."
+        f"An episode succeeds when it survives {result.episode_s:g} s and keeps {RETURN_KEPT:.0%}"
+        f" of the nominal return ({result.nominal_return:.0f}). A policy has broken where fewer"
+        f" than {SUCCESS_FLOOR:.0%} succeed. {result.episodes} episodes a level, the same seeds at"
+        " every level; bounds are exact and one-sided 95 %."
     )
     sources = report.Grid(
         ("departure", "measured magnitude and source", "what to do"),
         tuple((s.name, f"{_measured(s)}: {s.source}", s.mitigation) for s in ranked),
     )
     untested = [f"{name} ({why})" for name, why in result.skipped.items()]
-    untested += ["transfer to a second physics engine", "terrain, deformable contact, heat and wear"]
-    why = ", ".join(f"{counts[v]} {v}" for v in order if counts[v]) + f" of {len(result.sweeps)} departures."
+    untested += [
+        "transfer to a second physics engine",
+        "terrain, deformable contact, heat and wear",
+    ]
+    why = (
+        ", ".join(f"{counts[v]} {v}" for v in order if counts[v])
+        + f" of {len(result.sweeps)} departures."
+    )
     return report.Report(
-        f"Gap to reality: {result.policy.contract['env']} ({result.policy.contract.get('algo', 'policy')}), profile {result.profile.name}",
+        f"Gap to reality: {result.policy.contract['env']}"
+        f" ({result.policy.contract.get('algo', 'policy')}), profile {result.profile.name}",
         worst,
         why,
         (
             report.Section("Breaking points", (report.Paragraph(details), table)),
-            report.Section("Degradation", (report.Figure("degradation", figure, f"Success rate with exact bounds and return kept, n = {result.episodes} a level."),)),
+            report.Section(
+                "Degradation",
+                (
+                    report.Figure(
+                        "degradation",
+                        figure,
+                        f"Success rate with exact bounds and return kept, n = {result.episodes} a"
+                        " level.",
+                    ),
+                ),
+            ),
             report.Section("Where the magnitudes come from", (sources,)),
             report.Section("Not tested", (report.Paragraph("; ".join(untested) + "."),)),
             report.Section("Reproduce", (report.Code(command), _provenance(result))),
         ),
-    )  # fmt: skip
+    )
 
 
 def _line(s: Sweep) -> tuple[str, ...]:
@@ -292,11 +386,20 @@ def _line(s: Sweep) -> tuple[str, ...]:
     at = int(np.argmin(np.abs(s.magnitudes - (s.measured or 0.0))))
     low, high = rate_bounds(int(s.successes[at]), s.episodes)
     margin = "unknown" if s.margin is None or largest is None else _bounded(s.margin, largest)
-    breaking = f"{s.breaking.point:.3g} {s.unit}" if math.isfinite(s.breaking.point) else f"> {s.magnitudes[-1]:.3g} {s.unit}"
+    breaking = (
+        f"{s.breaking.point:.3g} {s.unit}"
+        if math.isfinite(s.breaking.point)
+        else f"> {s.magnitudes[-1]:.3g} {s.unit}"
+    )
     return (
-        s.name, s.verdict, margin, _measured(s), breaking,
-        f"{s.successes[at]}/{s.episodes} ({low:.0%} to {high:.0%})", f"{s.retention[at]:.0%}",
-    )  # fmt: skip
+        s.name,
+        s.verdict,
+        margin,
+        _measured(s),
+        breaking,
+        f"{s.successes[at]}/{s.episodes} ({low:.0%} to {high:.0%})",
+        f"{s.retention[at]:.0%}",
+    )
 
 
 def _measured(s: Sweep) -> str:
@@ -307,9 +410,18 @@ def _drawn(s: Sweep) -> plots.Degradation:
     bounds = np.array([rate_bounds(int(c), s.episodes) for c in s.successes])
     breaking = s.breaking.point if math.isfinite(s.breaking.point) else None
     return plots.Degradation(
-        s.name, s.unit, s.magnitudes, s.successes / s.episodes, bounds[:, 0], bounds[:, 1], s.retention,
-        SUCCESS_FLOOR, s.measured, breaking, s.verdict,
-    )  # fmt: skip
+        s.name,
+        s.unit,
+        s.magnitudes,
+        s.successes / s.episodes,
+        bounds[:, 0],
+        bounds[:, 1],
+        s.retention,
+        SUCCESS_FLOOR,
+        s.measured,
+        breaking,
+        s.verdict,
+    )
 
 
 def _provenance(result: GapResult) -> report.Grid:
@@ -321,7 +433,8 @@ def _data(result: GapResult, command: str) -> dict[str, Any]:
     return {
         "profile": result.profile.model_dump(),
         "sweeps": [
-            {**s._asdict(), "breaking": _censored(s.breaking), "margin": _censored(s.margin)} for s in result.sweeps
+            {**s._asdict(), "breaking": _censored(s.breaking), "margin": _censored(s.margin)}
+            for s in result.sweeps
         ],
         "skipped": result.skipped,
         "nominal_return": result.nominal_return,
@@ -339,5 +452,7 @@ def _censored(interval: Interval | None) -> dict[str, float | bool | None] | Non
     """An interval in which infinity (not within the sweep) is null and said to be censored."""
     if interval is None:
         return None
-    values = {key: (value if math.isfinite(value) else None) for key, value in interval._asdict().items()}
+    values = {
+        key: value if math.isfinite(value) else None for key, value in interval._asdict().items()
+    }
     return {**values, "censored": not math.isfinite(interval.point)}

@@ -14,7 +14,10 @@ PUSHES = 2
 
 
 class Push(NamedTuple):
-    """External wrenches on bodies, each for a while; a slot of zero force does nothing. [k] slots."""
+    """External wrenches on bodies, each for a while; a slot of zero force does nothing.
+
+    [k] slots.
+    """
 
     at_s: Array  # [k]
     duration_s: Array  # [k]
@@ -52,7 +55,9 @@ class Injection(NamedTuple):
 def neutral(model: mujoco.MjModel, channels: int) -> Injection:
     """The injection under which the episode is the nominal MDP. NumPy leaves, one robot."""
     zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731
-    push = Push(zeros(PUSHES), zeros(PUSHES), np.zeros(PUSHES, np.int32), zeros(PUSHES, 3), zeros(PUSHES, 3))  # type: ignore[arg-type]
+    push = Push(
+        zeros(PUSHES), zeros(PUSHES), np.zeros(PUSHES, np.int32), zeros(PUSHES, 3), zeros(PUSHES, 3)
+    )  # type: ignore[arg-type]
     return Injection(
         plant=nominal_plant(model),
         sensors=perfect(channels),
@@ -64,7 +69,10 @@ def neutral(model: mujoco.MjModel, channels: int) -> Injection:
 
 
 def wrench_at(injection: Injection | None, time_s: Array, bodies: int) -> Array | None:
-    """The external wrench on every body at a moment, [bodies, 6]: force N and torque N m, world frame."""
+    """The external wrench on every body at a moment, [bodies, 6].
+
+    Force N and torque N m, world frame.
+    """
     if injection is None:
         return None
     push = injection.push

@@ -1,4 +1,7 @@
-"""Named injectors: one magnitude each, zero changes nothing; what scenarios and gap studies are made of."""
+"""Named injectors: one magnitude each, zero changes nothing.
+
+What scenarios and gap studies are made of.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -18,7 +21,7 @@ Rng = np.random.Generator
 GRAVITY_AXIS = 2
 
 
-class NotApplicable(Exception):
+class NotApplicableError(Exception):
     """The robot has nothing that the injector could act on."""
 
 
@@ -47,12 +50,18 @@ def injector(unit: str) -> Callable[[Callable[..., Injection]], Callable[..., In
 
 
 def inject(
-    injection: Injection, robot: Robot, name: str, magnitude: float, rng: Rng, where: str, **options: Any  # noqa: ANN401
+    injection: Injection,
+    robot: Robot,
+    name: str,
+    magnitude: float,
+    rng: Rng,
+    where: str,
+    **options: Any,
 ) -> Injection:
     """The injection with one more departure in it.
 
     Raises UserError for an unknown injector or option, a magnitude that is not finite or negative,
-    and NotApplicable where the robot has no such part.
+    and NotApplicableError where the robot has no such part.
     """
     found = content.lookup(INJECTORS, name, kind="injector", where=where)
     for option in options:
@@ -66,13 +75,16 @@ def _channel(robot: Robot, channel: str) -> np.ndarray:
     group, _, unit = channel.rpartition(" ")
     mask = group_mask(robot.channels, group, unit)
     if not mask.any():
-        raise NotApplicable(f"{robot.name} has no channel {channel!r}")
+        raise NotApplicableError(f"{robot.name} has no channel {channel!r}")
     return mask
 
 
 @injector("as the channel")
 def sensor_noise(i: Injection, robot: Robot, m: float, rng: Rng, channel: str) -> Injection:
-    """White Gaussian noise of standard deviation m on a group of channels, independent per channel."""
+    """White Gaussian noise of standard deviation m on a group of channels.
+
+    Independent per channel.
+    """
     std = i.sensors.noise_std + np.float32(m) * _channel(robot, channel)
     return i._replace(sensors=i.sensors._replace(noise_std=std))
 
@@ -100,7 +112,10 @@ def observation_latency(i: Injection, robot: Robot, m: float, rng: Rng) -> Injec
 
 @injector("ms")
 def observation_jitter(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
-    """Readings are late by an additional time, uniform in [0, m] ms, drawn at every control step."""
+    """Readings are late by an additional time, uniform in [0, m] ms.
+
+    Drawn at every control step.
+    """
     return i._replace(sensors=i.sensors._replace(jitter_s=np.float32(m / 1e3)))
 
 
@@ -118,7 +133,10 @@ def action_latency(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 
 @injector("ms")
 def action_jitter(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
-    """Commands are late by an additional time, uniform in [0, m] ms, drawn at every control step."""
+    """Commands are late by an additional time, uniform in [0, m] ms.
+
+    Drawn at every control step.
+    """
     return i._replace(actuation=i.actuation._replace(jitter_s=np.float32(m / 1e3)))
 
 
@@ -130,8 +148,13 @@ def action_loss(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 
 @injector("1")
 def action_noise(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
-    """White Gaussian noise of standard deviation m, share of full command, independent per actuator."""
-    return i._replace(actuation=i.actuation._replace(noise_std=i.actuation.noise_std + np.float32(m)))
+    """White Gaussian noise of standard deviation m, share of full command.
+
+    Independent per actuator.
+    """
+    return i._replace(
+        actuation=i.actuation._replace(noise_std=i.actuation.noise_std + np.float32(m))
+    )
 
 
 @injector("ms")
@@ -163,7 +186,10 @@ def motor_weakness(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 
 @injector("1")
 def gain_error(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
-    """The torque constant (or kp and kd) of each motor is off by a factor, uniform in [1 - m, 1 + m]."""
+    """The torque constant (or kp and kd) of each motor is off by a factor, uniform in [1 - m.
+
+    1 + m].
+    """
     factor = 1.0 + m * rng.uniform(-1, 1, robot.model.nu)
     return _plant(i, gain_scale=i.plant.gain_scale * np.maximum(factor, 0.0).astype(np.float32))
 
@@ -212,7 +238,7 @@ def com_offset(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 def slippery(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """Sliding friction is the share 1 - m of nominal."""
     if robot.file.ground is None:
-        raise NotApplicable(f"{robot.name} touches no ground")
+        raise NotApplicableError(f"{robot.name} touches no ground")
     return _plant(i, friction_scale=i.plant.friction_scale * np.float32(max(0.0, 1.0 - m)))
 
 
@@ -242,9 +268,12 @@ def joint_friction(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 
 @injector("rad")
 def slope(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
-    """The ground is inclined by m, uphill along +x or downhill by a coin; seen from the ground's frame."""
+    """The ground is inclined by m, uphill along +x or downhill by a coin.
+
+    Seen from the ground's frame.
+    """
     if robot.file.ground is None:
-        raise NotApplicable(f"{robot.name} touches no ground")
+        raise NotApplicableError(f"{robot.name} touches no ground")
     g = float(-robot.model.opt.gravity[GRAVITY_AXIS])
     sign = 1.0 if rng.random() < 0.5 else -1.0
     turned = np.array([-sign * g * np.sin(m), 0.0, g * (1.0 - np.cos(m))], np.float32)
@@ -255,13 +284,15 @@ def slope(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 def push(
     i: Injection, robot: Robot, m: float, rng: Rng, at_s: float = 2.0, duration_s: float = 0.1
 ) -> Injection:
-    """The base is pushed horizontally with the impulse that changes the whole robot's velocity by m.
+    """The base is pushed horizontally so that the whole robot's velocity changes by m.
 
-    Planar robots are pushed forward or backward by a coin, the others in a direction drawn uniformly.
+    Planar robots are pushed forward or backward by a coin, others in a uniform direction.
     """
     heading = rng.uniform(0, 2 * np.pi)
     planar = robot.model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE
-    direction = [np.sign(np.cos(heading)), 0, 0] if planar else [np.cos(heading), np.sin(heading), 0]
+    direction = (
+        [np.sign(np.cos(heading)), 0, 0] if planar else [np.cos(heading), np.sin(heading), 0]
+    )
     slot = int(np.argmin(np.abs(i.push.force_w_n).sum(axis=1)))
     force = np.asarray(direction) * m * robot.mass_kg / duration_s
     p = i.push._replace(
@@ -287,7 +318,7 @@ def _plant(i: Injection, **fields: np.ndarray) -> Injection:
     return i._replace(plant=i.plant._replace(**fields))  # type: ignore[arg-type]
 
 
-def _set(array: np.ndarray, slot: int, value: Any) -> np.ndarray:  # noqa: ANN401
+def _set(array: np.ndarray, slot: int, value: Any) -> np.ndarray:
     changed = np.array(array)
     changed[slot] = value
     return changed

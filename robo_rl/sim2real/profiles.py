@@ -1,4 +1,7 @@
-"""Profiles: per robot class, how large each departure from simulation really is, with unit and source."""
+"""Profiles: per robot class, how large each departure from simulation really is.
+
+With unit and source.
+"""
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -54,15 +57,23 @@ def _check(row: ProfileRow, where: str) -> None:
     content.lookup(dict.fromkeys(SECTIONS), row.section, kind="section", where=where)
     injector = content.lookup(INJECTORS, row.injector, kind="injector", where=where)
     for option in row.options:
-        content.lookup(dict.fromkeys(injector.options), option, kind=f"option of {row.injector}", where=where)
+        content.lookup(
+            dict.fromkeys(injector.options), option, kind=f"option of {row.injector}", where=where
+        )
     expected = injector.unit
     if "channel" in injector.options:
         if "channel" not in row.options:
-            raise content.UserError(f"{where}: {row.injector} needs the option channel, for example 'joint_position rad'.")
+            raise content.UserError(
+                f"{where}: {row.injector} needs the option channel, for example 'joint_position"
+                " rad'."
+            )
         expected = str(row.options["channel"]).rpartition(" ")[2]
     if row.unit != expected:
-        raise content.UserError(f"{where}: unit {row.unit!r} given, {row.injector} takes {expected!r}.")
+        raise content.UserError(
+            f"{where}: unit {row.unit!r} given, {row.injector} takes {expected!r}."
+        )
     if row.measured is not None and not 0 < row.measured < row.sweep_to:
         raise content.UserError(
-            f"{where}: measured {row.measured:g} must be above 0 and below sweep_to {row.sweep_to:g}."
+            f"{where}: measured {row.measured:g} must be above 0 and below sweep_to"
+            f" {row.sweep_to:g}."
         )

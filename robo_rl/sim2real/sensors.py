@@ -1,4 +1,7 @@
-"""Sensor injector: delay, bias, noise, quantisation and loss of readings, as a value with pure functions."""
+"""Sensor injector: delay, bias, noise, quantisation and loss of readings.
+
+As a value with pure functions.
+"""
 
 from typing import NamedTuple
 
@@ -10,7 +13,10 @@ from robo_rl.engines.base import Array
 
 
 class SensorInjection(NamedTuple):
-    """What the sensors do to the truth; all zero is a perfect sensor. [c] = channels of a sample."""
+    """What the sensors do to the truth; all zero is a perfect sensor.
+
+    [c] = channels of a sample.
+    """
 
     noise_std: Array  # [c] white Gaussian noise, drawn anew at every reading
     bias_limit: Array  # [c] turn-on bias, drawn uniformly in [-limit, limit] once per episode
@@ -21,7 +27,10 @@ class SensorInjection(NamedTuple):
 
 
 class SensorMemory(NamedTuple):
-    """What an episode must remember: past samples, the drawn bias, the last reading that arrived."""
+    """What an episode must remember.
+
+    Past samples, the drawn bias, the last reading that arrived.
+    """
 
     samples: Array  # [capacity, c] oldest first, one per physics substep
     bias: Array  # [c]
@@ -34,9 +43,7 @@ def perfect(channels: int) -> SensorInjection:
     return SensorInjection(zero, zero, zero, zero, none, none)  # type: ignore[arg-type]
 
 
-def begin(
-    injection: SensorInjection, samples: Array, capacity: int, key: Array
-) -> SensorMemory:
+def begin(injection: SensorInjection, samples: Array, capacity: int, key: Array) -> SensorMemory:
     """Memory at the start of an episode: the past is filled with the first sample."""
     first = samples[-1]
     drawn = jax.random.uniform(key, first.shape, minval=-1.0, maxval=1.0)
@@ -78,4 +85,5 @@ def delayed(past: Array, age: Array) -> Array:
 def quantise(reading: Array, quantum: Array) -> Array:
     """The reading rounded to its resolution; a quantum of 0 leaves the channel alone."""
     safe = jnp.where(quantum > 0, quantum, 1.0)
-    return jnp.where(quantum > 0, jnp.round(reading / safe) * safe, reading)
+    rounded: Array = jnp.rint(reading / safe) * safe
+    return jnp.where(quantum > 0, rounded, reading)

@@ -1,4 +1,7 @@
-"""Checkpoints: the whole state of a training loop as plain arrays, whole on disk or not there at all."""
+"""Checkpoints: the whole state of a training loop as plain arrays.
+
+Whole on disk or not there at all.
+"""
 
 import shutil
 from pathlib import Path
@@ -18,7 +21,7 @@ class Progress(NamedTuple):
     train_s: float
 
 
-def save(folder: Path, state: Any, progress: Progress) -> Path:  # noqa: ANN401
+def save(folder: Path, state: Any, progress: Progress) -> Path:
     """Writes a checkpoint folder and then drops all but the newest ones."""
     target = folder / f"{PREFIX}{progress.steps:012d}"
     if target.exists():
@@ -32,7 +35,7 @@ def save(folder: Path, state: Any, progress: Progress) -> Path:  # noqa: ANN401
     return target
 
 
-def load(folder: Path, like: Any) -> tuple[Any, Progress]:  # noqa: ANN401
+def load(folder: Path, like: Any) -> tuple[Any, Progress]:
     """The newest checkpoint that is whole, in the structure of `like`.
 
     Raises UserError where there is none, or where it belongs to another run's structure.
@@ -47,7 +50,9 @@ def load(folder: Path, like: Any) -> tuple[Any, Progress]:  # noqa: ANN401
         except (UserError, OSError, KeyError) as error:
             damaged.append(f"{candidate.name} ({error})")
             continue
-        return trees.from_arrays(arrays, like, candidate), Progress(int(meta["steps"]), float(meta["train_s"]))
+        return trees.from_arrays(arrays, like, candidate), Progress(
+            int(meta["steps"]), float(meta["train_s"])
+        )
     detail = f" Damaged: {'; '.join(damaged)}." if damaged else ""
     raise UserError(f"{folder}: no checkpoint to go on from.{detail}")
 

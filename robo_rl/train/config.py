@@ -1,4 +1,7 @@
-"""What a training run is: key=value over the presets in configs/, checked before anything starts."""
+"""What a training run is: key=value over the presets in configs/.
+
+Checked before anything starts.
+"""
 
 import difflib
 from pathlib import Path
@@ -25,7 +28,10 @@ class Strict(BaseModel):
 
 
 class Ppo(Strict):
-    """PPO hyperparameters; robots * unroll samples an iteration, split by robot into minibatches."""
+    """PPO hyperparameters; robots * unroll samples an iteration.
+
+    Split by robot into minibatches.
+    """
 
     robots: Positive
     unroll: Positive
@@ -96,7 +102,9 @@ def parse(words: list[str]) -> dict[str, Any]:
     """key=value words as a nested mapping (dots nest); a word without '=' is an error."""
     for word in words:
         if "=" not in word or word.startswith("="):
-            raise content.UserError(f"argument {word!r}: key=value expected, for example env=hopper.")
+            raise content.UserError(
+                f"argument {word!r}: key=value expected, for example env=hopper."
+            )
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist(words))
     except OmegaConfBaseException as error:
@@ -106,7 +114,10 @@ def parse(words: list[str]) -> dict[str, Any]:
 
 
 def preset(algo: str, env: str) -> dict[str, Any]:
-    """The preset of an algorithm for an environment: its default block with the environment's on top."""
+    """The preset of an algorithm for an environment.
+
+    Its default block with the environment's on top.
+    """
     known = {name: None for name in ("ppo", "sac")}
     content.lookup(known, algo, kind="algorithm", where="algo")
     path = content.find("configs", algo)
@@ -115,7 +126,10 @@ def preset(algo: str, env: str) -> dict[str, Any]:
 
 
 def resolve(words: dict[str, Any]) -> TrainConfig:
-    """A complete run from the user's words over the preset; `steps` stands for the algorithm's own."""
+    """A complete run from the user's words over the preset.
+
+    `steps` stands for the algorithm's own.
+    """
     given = dict(words)
     for needed in ("env", "algo"):
         if needed not in given:
@@ -131,7 +145,8 @@ def resolve(words: dict[str, Any]) -> TrainConfig:
 def default_folder(given: dict[str, Any]) -> str:
     """runs/<env>-<algo>-<reward>-s<seed>, with the trainer where it is not the default one."""
     trainer = "" if given.get("trainer", "jax") == "jax" else f"-{given['trainer']}"
-    name = f"{given['env']}-{given['algo']}-{given.get('reward', 'task')}{trainer}-s{given.get('seed', 0)}"
+    reward, seed = given.get("reward", "task"), given.get("seed", 0)
+    name = f"{given['env']}-{given['algo']}-{reward}{trainer}-s{seed}"
     return str(Path("runs") / name)
 
 
@@ -140,10 +155,12 @@ def check(kind: type[M], value: dict[str, Any], where: str) -> M:
     try:
         return kind(**value)
     except ValidationError as error:
-        raise content.UserError("\n".join(_explain(kind, e, where) for e in error.errors())) from error
+        raise content.UserError(
+            "\n".join(_explain(kind, e, where) for e in error.errors())
+        ) from error
 
 
-def _explain(kind: type[BaseModel], error: Any, where: str) -> str:  # noqa: ANN401
+def _explain(kind: type[BaseModel], error: Any, where: str) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
         return f"{where}: {key}={error['input']!r}: {error['msg']}."

@@ -28,14 +28,25 @@ def alerts(log: Mapping[str, float]) -> list[Alert]:
     if broken:
         found.append(Alert("not_finite", f"{', '.join(broken)} not finite", fatal=True))
     if log.get("errors", 0.0) > 0:
-        found.append(Alert("error", f"{log['errors']:.0f} steps with numbers that are not finite", fatal=False))
+        found.append(
+            Alert(
+                "error", f"{log['errors']:.0f} steps with numbers that are not finite", fatal=False
+            )
+        )
     if log.get("learn/kl_mean", 0.0) > LARGE_KL:
-        found.append(Alert("large_update", f"KL {log['learn/kl_mean']:.2f} in one iteration", fatal=False))
+        found.append(
+            Alert("large_update", f"KL {log['learn/kl_mean']:.2f} in one iteration", fatal=False)
+        )
     return found
 
 
 def record(path: Path, kind: str, steps: int, message: str) -> None:
     """Appends one line to health.jsonl."""
-    line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "kind": kind, "steps": steps, "message": message}
+    line = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "kind": kind,
+        "steps": steps,
+        "message": message,
+    }
     with path.open("a") as stream:
         stream.write(json.dumps(line) + "\n")

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from brax.training.acme import running_statistics
@@ -19,7 +18,10 @@ STD_EPSILON = 1e-6
 
 
 class Learner(NamedTuple):
-    """A training loop as three functions over one state, which is all that a checkpoint must hold."""
+    """A training loop as three functions over one state.
+
+    Which is all that a checkpoint must hold.
+    """
 
     init: Callable[[Array], Any]
     advance: Callable[[Any], tuple[Any, dict[str, Array]]]  # jitted; the state is donated
@@ -32,7 +34,7 @@ def init_statistics(size: int) -> running_statistics.RunningStatisticsState:
     return running_statistics.init_state(Spec((size,), jnp.dtype("float32")), std_eps=STD_EPSILON)
 
 
-def numbered(layers: Any) -> list[Any]:  # noqa: ANN401
+def numbered(layers: Any) -> list[Any]:
     """The layers of a brax MLP in order."""
     return [layers[f"hidden_{i}"] for i in range(len(layers))]
 
@@ -43,7 +45,10 @@ def to_network(
     activation: str,
     head: str,
 ) -> Network:
-    """Dense layers that end in the mean action, and the observation statistics, as a stored policy."""
+    """Dense layers that end in the mean action, and the observation statistics.
+
+    As a stored policy.
+    """
     return Network(
         mean=np.asarray(statistics.mean),
         std=np.asarray(statistics.std),

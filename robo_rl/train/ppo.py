@@ -38,13 +38,15 @@ class PpoState(NamedTuple):
 
 
 def ppo(env: Environment, hyper: Ppo) -> Learner:
-    """PPO on an environment; truncated episodes are bootstrapped from their terminal observation."""
+    """PPO on an environment; truncated episodes are bootstrapped from where they stopped."""
     if hyper.robots % hyper.minibatches:
-        raise ValueError(f"robots ({hyper.robots}) must be a multiple of minibatches ({hyper.minibatches})")
+        raise ValueError(
+            f"robots ({hyper.robots}) must be a multiple of minibatches ({hyper.minibatches})"
+        )
     nets = networks.make_ppo_networks(
         env.observation_size,
         env.action_size,
-        preprocess_observations_fn=running_statistics.normalize,
+        preprocess_observations_fn=running_statistics.normalize,  # type: ignore[arg-type]
         policy_hidden_layer_sizes=hyper.hidden,
         value_hidden_layer_sizes=hyper.hidden,
         activation=ACTIVATIONS[hyper.activation],
@@ -63,7 +65,7 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
     decay = optax.linear_schedule(hyper.learning_rate, hyper.final_learning_rate, updates)
     optimiser = optax.chain(optax.clip_by_global_norm(hyper.max_gradient_norm), optax.adam(decay))
 
-    def loss(parameters: Any, statistics: Any, batch: Transition, key: Array) -> Any:  # noqa: ANN401
+    def loss(parameters: Any, statistics: Any, batch: Transition, key: Array) -> Any:
         return losses.compute_ppo_loss(
             parameters,
             statistics,
@@ -80,7 +82,8 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
 
     def init(key: Array) -> PpoState:
         robot_key, policy_key, value_key, key = jax.random.split(key, 4)
-        parameters = losses.PPONetworkParams(
+        made: Any = losses.PPONetworkParams  # a flax dataclass, opaque to type checkers
+        parameters = made(
             policy=nets.policy_network.init(policy_key), value=nets.value_network.init(value_key)
         )
         return PpoState(
@@ -100,15 +103,19 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
             kept = (robots.observation, action, outcome, extras)
             return onward, (transition(*kept), outcome.truncated, episode_sums(outcome))
 
-        robots, (batch, truncated, sums) = jax.lax.scan(one, state.robots, jax.random.split(key, hyper.unroll))
+        robots, (batch, truncated, sums) = jax.lax.scan(
+            one, state.robots, jax.random.split(key, hyper.unroll)
+        )
         return robots, bootstrap(state, batch, truncated), sums
 
     def bootstrap(state: PpoState, batch: Transition, truncated: Array) -> Transition:
-        value = nets.value_network.apply(state.statistics, state.parameters.value, batch.next_observation)
+        value = nets.value_network.apply(
+            state.statistics, state.parameters.value, batch.next_observation
+        )
         paid = bootstrapped(batch.reward, value, truncated, hyper.discount, hyper.reward_scale)
         return batch._replace(reward=paid)
 
-    def minibatch(carry: Any, at: tuple[Array, Transition], statistics: Any) -> Any:  # noqa: ANN401
+    def minibatch(carry: Any, at: tuple[Array, Transition], statistics: Any) -> Any:
         parameters, optimiser_state = carry
         key, batch = at
         gradient, entries = jax.grad(loss, has_aux=True)(parameters, statistics, batch, key)
@@ -116,7 +123,7 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
         entries["gradient_norm"] = optax.global_norm(gradient)
         return (optax.apply_updates(parameters, change), optimiser_state), entries
 
-    def epoch(carry: Any, key: Array, batch: Transition, statistics: Any) -> Any:  # noqa: ANN401
+    def epoch(carry: Any, key: Array, batch: Transition, statistics: Any) -> Any:
         order_key, loss_key = jax.random.split(key)
         order = jax.random.permutation(order_key, hyper.robots)
         shuffled = jax.tree.map(
@@ -165,13 +172,17 @@ def bootstrapped(
     return reward + jnp.where(truncated, discount * value / reward_scale, 0.0)
 
 
-def transition(observation: Array, action: Array, outcome: State, extras: Any) -> Transition:  # noqa: ANN401
-    """One step as brax's loss wants it; truncation is marked as an end, for bootstrap() to make good."""
+def transition(observation: Array, action: Array, outcome: State, extras: Any) -> Transition:
+    """One step as brax's loss wants it.
+
+    Truncation is marked as an end, for bootstrap() to make good.
+    """
+    marks: Any = {"policy_extras": extras, "state_extras": {"truncation": 0.0 * outcome.reward}}
     return Transition(
         observation=observation,
         action=action,
         reward=outcome.reward,
         discount=1.0 - outcome.done.astype(jnp.float32),
         next_observation=outcome.observation,
-        extras={"policy_extras": extras, "state_extras": {"truncation": jnp.zeros_like(outcome.reward)}},
+        extras=marks,
     )

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from robo_rl import contract, files
 from robo_rl.content import UserError, read_yaml
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Network, Policy, save_policy
+from robo_rl.policy import Policy, save_policy
 from robo_rl.safety_eval.rollout import Track, episode_keys, rollout
 from robo_rl.train import checkpoint, health
 from robo_rl.train.checkpoint import Progress as Done
@@ -79,7 +79,8 @@ def build(config: TrainConfig) -> tuple[Environment, Learner]:
     if isinstance(config.hyper, Ppo):
         if config.hyper.robots % config.hyper.minibatches:
             raise UserError(
-                f"ppo.robots={config.hyper.robots} must be a multiple of ppo.minibatches={config.hyper.minibatches}."
+                f"ppo.robots={config.hyper.robots} must be a multiple of"
+                f" ppo.minibatches={config.hyper.minibatches}."
             )
         return env, ppo(env, config.hyper)
     assert isinstance(config.hyper, Sac)
@@ -99,7 +100,11 @@ def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Pat
         return folder.path
     if not resume:
         claim(folder, config)
-    described = contract.describe(env) | {"algo": config.algo, "trainer": "jax", "seed": config.seed}
+    described = contract.describe(env) | {
+        "algo": config.algo,
+        "trainer": "jax",
+        "seed": config.seed,
+    }
     state = learner.init(jax.random.key(config.seed))
     done = Done(0, 0.0)
     if resume:
@@ -118,13 +123,13 @@ def claim(folder: RunFolder, config: TrainConfig) -> None:
     """Starts a run folder; one that already holds a run is left alone."""
     if folder.config.exists():
         raise UserError(
-            f"{folder.path} already holds a run. Go on with it (robo-rl train resume={folder.path}), "
-            "or name another folder (out=DIR)."
+            f"{folder.path} already holds a run. Go on with it (robo-rl train"
+            f" resume={folder.path}), or name another folder (out=DIR)."
         )
     files.write_yaml(folder.config, config.model_dump(exclude_none=True))
 
 
-def _restore(folder: RunFolder, like: Any, console: Console) -> tuple[Any, Done]:  # noqa: ANN401
+def _restore(folder: RunFolder, like: Any, console: Console) -> tuple[Any, Done]:
     if not folder.checkpoints.is_dir():
         console.print(f"{folder.path} has no checkpoint yet: starting at step 0.")
         done = Done(0, 0.0)
@@ -148,7 +153,7 @@ class Session:
     described: dict[str, Any]
     console: Console
 
-    def run(self, state: Any, done: Done) -> tuple[Any, Done]:  # noqa: ANN401
+    def run(self, state: Any, done: Done) -> tuple[Any, Done]:
         """Advances to the last step; the returned state is the final one."""
         saved_s, next_eval = time.monotonic(), self._next_evaluation(done.steps)
         with self._writer() as log, progress_bar(self.console, self.config) as show:
@@ -171,19 +176,23 @@ class Session:
         self.save(state, done)
         return state, done
 
-    def save(self, state: Any, done: Done) -> None:  # noqa: ANN401
+    def save(self, state: Any, done: Done) -> None:
         """A checkpoint and the policy of this moment."""
         checkpoint.save(self.folder.checkpoints, state, done)
         network = self.learner.network(state)
         save_policy(self.folder.path / "policy", network, {**self.described, "steps": done.steps})
 
-    def _advance(self, state: Any, done: Done) -> tuple[Any, Done, dict[str, float]]:  # noqa: ANN401
+    def _advance(self, state: Any, done: Done) -> tuple[Any, Done, dict[str, float]]:
         began = time.perf_counter()
         state, entry = self.learner.advance(state)
         values = {name: float(value) for name, value in entry.items()}
         spent = time.perf_counter() - began
         values["steps_per_s"] = self.learner.steps_per_advance / spent
-        return state, Done(done.steps + self.learner.steps_per_advance, done.train_s + spent), values
+        return (
+            state,
+            Done(done.steps + self.learner.steps_per_advance, done.train_s + spent),
+            values,
+        )
 
     def _watch(self, entry: dict[str, float], done: Done) -> None:
         for alert in health.alerts(entry):
@@ -194,7 +203,7 @@ class Session:
                     f"The last good checkpoint is in {self.folder.checkpoints}."
                 )
 
-    def _evaluate(self, state: Any, done: Done) -> None:  # noqa: ANN401
+    def _evaluate(self, state: Any, done: Done) -> None:
         policy = Policy(self.learner.network(state), self.described)
         track = evaluate(self.env, policy, self.config.eval_episodes, EVALUATION_SEED)
         row = evaluation_row(track, self.env)
@@ -235,14 +244,20 @@ def evaluate(env: Environment, policy: Policy, episodes: int, seed: int) -> Trac
 
 
 def task_return(track: Track, env: Environment) -> np.ndarray:
-    """Return under the task layer alone, whatever layer was trained on, [N]; NaN where it crashed."""
+    """Return under the task layer alone, whatever layer was trained on, [N].
+
+    NaN where it crashed.
+    """
     names = [w.name for w in env.rewards.upto("task")]
     total = sum(np.where(track.alive, track.terms[name], 0.0).sum(axis=0) for name in names)
     return np.where(track.crashed, np.nan, total)
 
 
 def evaluation_row(track: Track, env: Environment) -> dict[str, float]:
-    """One evaluation as a row: returns under the trained and the task layer, length, cost, falls."""
+    """One evaluation as a row: returns under the trained and the task layer, length, cost.
+
+    Falls.
+    """
     costs = sum(np.where(track.alive, c, 0.0).sum(axis=0) for c in track.costs.values())
     return {
         "return_mean": float(np.mean(track.episode_return)),
@@ -274,7 +289,9 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     with path.open(newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if None not in row.values() and None not in row]
+        rows = [
+            row for row in csv.DictReader(stream) if None not in row.values() and None not in row
+        ]
     return [{name: float(value) for name, value in row.items()} for row in rows]
 
 
@@ -293,7 +310,10 @@ def progress_bar(
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%  return {task.fields[value]:>8.1f}  {task.fields[rate]:>7,.0f} steps/s"),
+        TextColumn(
+            "{task.percentage:>3.0f}%  return {task.fields[value]:>8.1f} "
+            " {task.fields[rate]:>7,.0f} steps/s"
+        ),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -303,7 +323,7 @@ def progress_bar(
         bar = bars.add_task(title, total=config.steps, value=float("nan"), rate=0.0)
 
         def show(steps: int, entry: Mapping[str, float]) -> None:
-            fields: dict[str, float] = {"rate": entry["steps_per_s"]}
+            fields: dict[str, Any] = {"rate": entry["steps_per_s"]}
             if np.isfinite(entry["episode_return"]):
                 fields["value"] = entry["episode_return"]
             bars.update(bar, completed=min(steps, config.steps), **fields)

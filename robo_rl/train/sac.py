@@ -56,16 +56,20 @@ def sac(env: Environment, hyper: Sac) -> Learner:
     nets = networks.make_sac_networks(
         env.observation_size,
         env.action_size,
-        preprocess_observations_fn=running_statistics.normalize,
+        preprocess_observations_fn=running_statistics.normalize,  # type: ignore[arg-type]
         hidden_layer_sizes=hyper.hidden,
         activation=ACTIVATIONS[hyper.activation],
     )
     act = networks.make_inference_fn(nets)
     optimiser = optax.adam(hyper.learning_rate)
     alpha_optimiser = optax.adam(hyper.alpha_learning_rate)
-    alpha_loss, critic_loss, actor_loss = losses.make_losses(
-        nets, reward_scaling=hyper.reward_scale, discounting=hyper.discount, action_size=env.action_size
+    made: Any = losses.make_losses(  # typed as returning arrays, which gradients rejects
+        nets,
+        reward_scaling=hyper.reward_scale,
+        discounting=hyper.discount,
+        action_size=env.action_size,
     )
+    alpha_loss, critic_loss, actor_loss = made
     update_alpha = gradients.gradient_update_fn(alpha_loss, alpha_optimiser, pmap_axis_name=None)
     update_critic = gradients.gradient_update_fn(critic_loss, optimiser, pmap_axis_name=None)
     update_actor = gradients.gradient_update_fn(actor_loss, optimiser, pmap_axis_name=None)
@@ -101,26 +105,51 @@ def sac(env: Environment, hyper: Sac) -> Learner:
         return jnp.where(state.steps < hyper.warmup, uniform, chosen)
 
     def update(
-        weights: Weights, at: tuple[Array, Transition], statistics: Any  # noqa: ANN401
+        weights: Weights,
+        at: tuple[Array, Transition],
+        statistics: Any,
     ) -> tuple[Weights, dict[str, Array]]:
         key, batch = at
         alpha_key, critic_key, actor_key = jax.random.split(key, 3)
         alpha = jnp.exp(weights.log_alpha)
         alpha_value, log_alpha, alpha_state = update_alpha(
-            weights.log_alpha, weights.policy, statistics, batch, alpha_key,
+            weights.log_alpha,
+            weights.policy,
+            statistics,
+            batch,
+            alpha_key,
             optimizer_state=weights.alpha_optimiser,
         )
         critic_value, critic, critic_state = update_critic(
-            weights.critic, weights.policy, statistics, weights.target, alpha, batch, critic_key,
+            weights.critic,
+            weights.policy,
+            statistics,
+            weights.target,
+            alpha,
+            batch,
+            critic_key,
             optimizer_state=weights.critic_optimiser,
         )
         actor_value, policy, policy_state = update_actor(
-            weights.policy, statistics, weights.critic, alpha, batch, actor_key,
+            weights.policy,
+            statistics,
+            weights.critic,
+            alpha,
+            batch,
+            actor_key,
             optimizer_state=weights.policy_optimiser,
         )
         target = optax.incremental_update(critic, weights.target, hyper.tau)
-        entries = {"critic_loss": critic_value, "actor_loss": actor_value, "alpha_loss": alpha_value, "alpha": alpha}
-        return Weights(policy, critic, target, log_alpha, policy_state, critic_state, alpha_state), entries
+        entries = {
+            "critic_loss": critic_value,
+            "actor_loss": actor_value,
+            "alpha_loss": alpha_value,
+            "alpha": alpha,
+        }
+        return (
+            Weights(policy, critic, target, log_alpha, policy_state, critic_state, alpha_state),
+            entries,
+        )
 
     def learn(state: SacState, key: Array) -> tuple[SacState, dict[str, Array]]:
         replay, batch = buffer.sample_internal(state.replay)
@@ -169,18 +198,19 @@ def sac(env: Environment, hyper: Sac) -> Learner:
 
 def transition(observation: Array, action: Array, outcome: State) -> Transition:
     """One step as brax's losses want it: a fall has no future, a time limit has."""
+    marks: Any = {"state_extras": {"truncation": 0.0 * outcome.reward}, "policy_extras": {}}
     return Transition(
         observation=observation,
         action=action,
         reward=outcome.reward,
         discount=1.0 - outcome.terminated.astype(jnp.float32),
         next_observation=outcome.observation,
-        extras={"state_extras": {"truncation": jnp.zeros_like(outcome.reward)}, "policy_extras": {}},
+        extras=marks,
     )
 
 
 def _example(env: Environment) -> Transition:
     """A transition of zeros: the shapes of one row of the replay buffer."""
     seen, zero = jnp.zeros(env.observation_size), jnp.float32(0.0)
-    extras = {"state_extras": {"truncation": zero}, "policy_extras": {}}
+    extras: Any = {"state_extras": {"truncation": zero}, "policy_extras": {}}
     return Transition(seen, jnp.zeros(env.action_size), zero, zero, seen, extras)

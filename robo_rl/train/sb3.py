@@ -1,4 +1,7 @@
-"""Stable-Baselines3 as second trainer: the reference everybody knows, on the same MDP, saved in one format."""
+"""Stable-Baselines3 as second trainer.
+
+The reference everybody knows, on the same MDP, saved in one format.
+"""
 
 import time
 from pathlib import Path
@@ -33,15 +36,24 @@ UNCLIPPED = 1e9
 
 
 def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Path:
-    """Trains with SB3 at the same hyperparameters; SB3's own checkpoints are pickle, so there is no resume."""
+    """Trains with SB3 at the same hyperparameters.
+
+    SB3's own checkpoints are pickle, so there is no resume.
+    """
     if resume:
         if RunFolder(Path(config.out)).done.is_file():
             return Path(config.out)
-        raise UserError(f"{config.out}: trainer=sb3 cannot go on (its checkpoints are pickle); train it anew.")
+        raise UserError(
+            f"{config.out}: trainer=sb3 cannot go on (its checkpoints are pickle); train it anew."
+        )
     folder = RunFolder(Path(config.out))
     claim(folder, config)
     env = make(config.env, config.reward)
-    described = contract.describe(env) | {"algo": config.algo, "trainer": "sb3", "seed": config.seed}
+    described = contract.describe(env) | {
+        "algo": config.algo,
+        "trainer": "sb3",
+        "seed": config.seed,
+    }
     robots = VecNormalize(
         RobotVecEnv(env, config.hyper.robots, config.seed, config.hyper.reward_scale),
         norm_reward=False,
@@ -49,12 +61,18 @@ def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Pat
         gamma=config.hyper.discount,
         epsilon=1e-6,
     )
-    model = _ppo(robots, config.hyper, config.seed) if isinstance(config.hyper, Ppo) else _sac(robots, config.hyper, config.seed)
+    model = (
+        _ppo(robots, config.hyper, config.seed)
+        if isinstance(config.hyper, Ppo)
+        else _sac(robots, config.hyper, config.seed)
+    )
     with progress_bar(console, config) as show:
         watch = _Watch(config, folder, env, described, show)
         model.learn(config.steps, callback=watch)
     watch.finish()
-    save_policy(folder.path / "policy", network_of(model), {**described, "steps": int(model.num_timesteps)})
+    save_policy(
+        folder.path / "policy", network_of(model), {**described, "steps": int(model.num_timesteps)}
+    )
     files.write_json(folder.done, {"steps": int(model.num_timesteps), "train_s": watch.train_s})
     return folder.path
 
@@ -101,14 +119,16 @@ def _sac(robots: VecNormalize, hyper: Sac, seed: int) -> SAC:
         target_entropy=-0.5 * robots.action_space.shape[0],  # type: ignore[index]  # as brax has it
         seed=seed,
         device="cpu",
-        policy_kwargs={"net_arch": list(hyper.hidden), "activation_fn": ACTIVATIONS[hyper.activation]},
+        policy_kwargs={
+            "net_arch": list(hyper.hidden),
+            "activation_fn": ACTIVATIONS[hyper.activation],
+        },
     )
 
 
 def network_of(model: BaseAlgorithm) -> Network:
     """The deterministic policy of an SB3 PPO or SAC model with its observation normaliser."""
-    normaliser = model.get_vec_normalize_env()
-    assert normaliser is not None
+    normaliser: Any = model.get_vec_normalize_env()
     policy: Any = model.policy
     if isinstance(model, PPO):
         stack, last, head = policy.mlp_extractor.policy_net, policy.action_net, "clip"
@@ -131,9 +151,22 @@ def network_of(model: BaseAlgorithm) -> Network:
 class _Watch(BaseCallback):
     """Logs, evaluates and shows progress while SB3 runs its own loop."""
 
-    def __init__(self, config: TrainConfig, folder: RunFolder, env: Environment, described: dict[str, Any], show: Any):  # noqa: ANN401
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        env: Environment,
+        described: dict[str, Any],
+        show: Any,
+    ):
         super().__init__()
-        self.config, self.folder, self.env, self.described, self.show = config, folder, env, described, show
+        self.config, self.folder, self.env, self.described, self.show = (
+            config,
+            folder,
+            env,
+            described,
+            show,
+        )
         self.train_s, self._since, self._steps = 0.0, time.perf_counter(), 0
         self._next = config.steps / config.eval_points if config.eval_points else float("inf")
 
@@ -156,7 +189,9 @@ class _Watch(BaseCallback):
         self.train_s += now - self._since
         entry = {"episode_return": self._mean("r"), "episode_length": self._mean("l")}
         entry["steps_per_s"] = (self.num_timesteps - self._steps) / max(now - self._since, 1e-9)
-        append_row(self.folder.metrics, {"steps": self.num_timesteps, "train_s": self.train_s, **entry})
+        append_row(
+            self.folder.metrics, {"steps": self.num_timesteps, "train_s": self.train_s, **entry}
+        )
         self.show(self.num_timesteps, entry)
         self._since, self._steps = now, self.num_timesteps
 
@@ -165,6 +200,15 @@ class _Watch(BaseCallback):
         return float(np.mean(recent)) if recent else float("nan")
 
     def _evaluate(self) -> None:
-        track = evaluate(self.env, Policy(network_of(self.model), self.described), self.config.eval_episodes, EVALUATION_SEED)
-        row = {"steps": self.num_timesteps, "train_s": self.train_s, **evaluation_row(track, self.env)}
+        track = evaluate(
+            self.env,
+            Policy(network_of(self.model), self.described),
+            self.config.eval_episodes,
+            EVALUATION_SEED,
+        )
+        row = {
+            "steps": self.num_timesteps,
+            "train_s": self.train_s,
+            **evaluation_row(track, self.env),
+        }
         append_row(self.folder.evaluation, row)

@@ -45,12 +45,19 @@ def test_a_thousand_random_steps_equal_gymnasium_v5(name):
 
 
 def advance(env, plant=None, wrench=None, robots=3, ctrl=0.3, steps=1):
-    """qpos and qvel of a few robots after some control steps from a low, bent pose in ground contact."""
+    """qpos and qvel of a few robots after some control steps from a low.
+
+    Bent pose in ground contact.
+    """
     qpos = np.tile(env.robot.qpos0, (robots, 1)).astype(np.float32)
     qpos[:, 1] -= LOWERED_M
     qvel = np.full((robots, env.robot.model.nv), 0.3, np.float32)
     active = np.ones(robots, bool)
-    spread = None if plant is None else jax.tree.map(lambda x: np.broadcast_to(x, (robots, *x.shape)), plant)
+    spread = (
+        None
+        if plant is None
+        else jax.tree.map(lambda x: np.broadcast_to(x, (robots, *x.shape)), plant)
+    )
     bits, _ = jax.vmap(env.engine.reset)(qpos, qvel, spread, active)
     command = np.full((robots, env.engine.substeps, env.action_size), ctrl, np.float32)
     force = None if wrench is None else np.broadcast_to(wrench, (robots, *wrench.shape))
@@ -109,7 +116,9 @@ def test_derived_constants_follow_the_plant(hopper):
     data = mujoco.MjData(fresh)
     mujoco.mj_setConst(fresh, data)
     nominal = nominal_plant(scaled)
-    ours, _ = advance(hopper, nominal._replace(mass_scale=nominal.mass_scale * np.float32(1.5)), steps=10)
+    ours, _ = advance(
+        hopper, nominal._replace(mass_scale=nominal.mass_scale * np.float32(1.5)), steps=10
+    )
     mujoco.mj_resetData(fresh, data)
     data.qpos[:] = hopper.robot.qpos0.astype(np.float32)
     data.qpos[1] = np.float32(np.float32(hopper.robot.qpos0[1]) - np.float32(LOWERED_M))
@@ -134,7 +143,9 @@ def test_a_wrench_accelerates_the_body_by_force_over_mass():
     qpos[:, 1] += 5.0
     force = np.zeros((robots, model.nbody, 6), np.float32)
     force[:, 1, 0] = 50.0
-    bits, _ = jax.vmap(env.engine.reset)(qpos, np.zeros((1, model.nv), np.float32), None, np.ones(1, bool))
+    bits, _ = jax.vmap(env.engine.reset)(
+        qpos, np.zeros((1, model.nv), np.float32), None, np.ones(1, bool)
+    )
     ctrl = np.zeros((1, env.engine.substeps, env.action_size), np.float32)
     bits, _ = jax.vmap(env.engine.step)(bits, ctrl, force, None, np.ones(1, bool))
     state = env.engine.unpack(np.asarray(bits))
@@ -166,7 +177,9 @@ def test_power_is_force_times_velocity_and_braking_is_not_credited(hopper):
     signed, positive = np.asarray(readout.power_w), np.asarray(readout.positive_power_w)
     assert (positive >= 0).all() and (positive >= signed - 1e-5).all()
     force = np.asarray(readout.actuator_force)
-    np.testing.assert_allclose(force, 0.3, rtol=1e-6)  # torque motors: control times gain 1, gear apart
+    np.testing.assert_allclose(
+        force, 0.3, rtol=1e-6
+    )  # torque motors: control times gain 1, gear apart
 
 
 def test_inactive_robots_keep_their_state_bit_for_bit(hopper):

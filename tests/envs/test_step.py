@@ -54,7 +54,9 @@ def test_auto_reset_keeps_the_terminal_observation_and_draws_a_fresh_start(hoppe
     assert float(outcome.episode_return[0]) != 0.0 and float(state.episode_return[0]) == 0.0
 
 
-def test_neutral_injection_is_the_nominal_mdp_to_the_last_bit(hopper, disturbed, disturbed_reset, disturbed_step):
+def test_neutral_injection_is_the_nominal_mdp_to_the_last_bit(
+    hopper, disturbed, disturbed_reset, disturbed_step
+):
     keys = jax.random.split(jax.random.key(3), 2)
     neutral = jax.tree.map(lambda x: np.broadcast_to(x, (2, *np.shape(x))), disturbed.neutral())
     plain, injected = jax.jit(hopper.reset_batch)(keys), disturbed_reset(keys, neutral)

@@ -24,14 +24,20 @@ def transition(robot="hopper", **given):
         "base_velocity_w_mps": jnp.zeros(3),
         "positive_power_w": jnp.zeros(model.nu),
     }
-    outer = {"action": jnp.zeros(model.nu), "previous_action": jnp.zeros(model.nu), "terminated": jnp.bool_(False)}
+    outer = {
+        "action": jnp.zeros(model.nu),
+        "previous_action": jnp.zeros(model.nu),
+        "terminated": jnp.bool_(False),
+    }
     signals |= {k: v for k, v in given.items() if k in signals}
     outer |= {k: v for k, v in given.items() if k in outer}
     return SimpleNamespace(robot=found, before=None, after=SimpleNamespace(**signals), **outer)
 
 
 def test_effort_is_the_sum_of_squares():
-    assert float(terms.action_effort(transition(action=jnp.array([1.0, -2.0, 0.5])))) == pytest.approx(5.25)
+    assert float(
+        terms.action_effort(transition(action=jnp.array([1.0, -2.0, 0.5])))
+    ) == pytest.approx(5.25)
 
 
 def test_change_is_the_sum_of_squared_differences():
@@ -60,14 +66,19 @@ def test_tilt_is_the_angle_of_the_vertical_axis():
 
 
 def test_joint_limits_count_the_share_of_the_half_range():
-    """The hopper's thigh may turn from -150 to 0 degrees; at 0 it is at its limit, at the middle inside."""
+    """The hopper's thigh may turn from -150 to 0 degrees.
+
+    At 0 it is at its limit, at the middle inside.
+    """
     qpos = np.array(load_robot("hopper").model.qpos0, np.float32)
     qpos[3:6] = np.deg2rad([-75, -75, 0])
     inside = transition(qpos=jnp.asarray(qpos))
     assert float(terms.joint_limit_excess(inside, soft_fraction=0.9)) == 0.0
     qpos[3] = np.deg2rad(7.5)  # 1.1 half ranges from the middle
     beyond = transition(qpos=jnp.asarray(qpos))
-    assert float(terms.joint_limit_excess(beyond, soft_fraction=0.9)) == pytest.approx(0.2, abs=1e-5)
+    assert float(terms.joint_limit_excess(beyond, soft_fraction=0.9)) == pytest.approx(
+        0.2, abs=1e-5
+    )
     assert float(terms.joint_limit_violation(beyond, soft_fraction=1.0)) == 1.0
 
 
@@ -76,7 +87,9 @@ def test_foot_force_is_in_body_weights():
     peak = np.zeros(40, np.float32)
     peak[robot.sensor("force/foot_geom")] = [3.0, 0.0, 4.0]
     t = transition(sensors_peak=jnp.asarray(peak))
-    assert float(terms.foot_force_bodyweights(t)) == pytest.approx(5.0 / (robot.mass_kg * 9.81), rel=1e-5)
+    assert float(terms.foot_force_bodyweights(t)) == pytest.approx(
+        5.0 / (robot.mass_kg * 9.81), rel=1e-5
+    )
 
 
 def test_a_forbidden_contact_is_seen():

@@ -55,7 +55,9 @@ def test_cost_of_transport_of_standing_still_is_not_known():
 def test_going_and_coming_back_is_no_distance():
     velocity = np.zeros((10, 1, 3))
     velocity[:5, :, 0], velocity[5:, :, 0] = 1.0, -1.0
-    assert metrics.distance_m(episodes(base_velocity_w_mps=velocity))[0] == pytest.approx(0.0, abs=1e-9)
+    assert metrics.distance_m(episodes(base_velocity_w_mps=velocity))[0] == pytest.approx(
+        0.0, abs=1e-9
+    )
 
 
 def test_violations_by_rate_by_longest_run_and_debounced():

@@ -6,7 +6,9 @@ import pytest
 from robo_rl.safety_eval import statistics as st
 
 
-@pytest.mark.parametrize(("n", "bound"), [(10, 0.26), (30, 0.095), (100, 0.030), (300, 0.010), (1000, 0.003)])
+@pytest.mark.parametrize(
+    ("n", "bound"), [(10, 0.26), (30, 0.095), (100, 0.030), (300, 0.010), (1000, 0.003)]
+)
 def test_no_failure_in_n_episodes_bounds_the_rate(n, bound):
     assert st.rate_bounds(0, n)[1] == pytest.approx(bound, rel=0.05)
 
@@ -45,7 +47,9 @@ def test_one_run_has_no_interval():
 
 
 def test_probability_of_improvement_counts_ties_half():
-    assert st.probability_of_improvement(np.array([2.0, 3.0]), np.array([1.0, 2.0])).point == pytest.approx(0.875)
+    assert st.probability_of_improvement(
+        np.array([2.0, 3.0]), np.array([1.0, 2.0])
+    ).point == pytest.approx(0.875)
     assert st.probability_of_improvement(np.array([1.0, 1.0]), np.array([1.0, 1.0])).point == 0.5
 
 

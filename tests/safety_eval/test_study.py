@@ -1,4 +1,7 @@
-"""The safety study on real physics: gate, report, regression, bitwise replay, and policies that must fail."""
+"""The safety study on real physics.
+
+Gate, report, regression, bitwise replay, and policies that must fail.
+"""
 
 import json
 from dataclasses import replace
@@ -92,7 +95,8 @@ def test_every_failing_episode_replays_bit_for_bit(judged):
     run, result, _ = judged
     bundles = sorted((run / "safety" / "small" / "replays").glob("*.npz"))
     failing = sum(
-        study.failed_episodes(result.env, result.suite, result.batch, k, required_only=False).sum() for k in range(3)
+        study.failed_episodes(result.env, result.suite, result.batch, k, required_only=False).sum()
+        for k in range(3)
     )
     assert len(bundles) == failing > 0
     for bundle in (bundles[0], bundles[-1]):
@@ -123,7 +127,9 @@ def test_a_foreign_file_is_no_replay(tmp_path):
 
 def test_a_policy_that_gives_nan_is_an_error_and_not_a_pass(places, hopper):
     policy = random_policy(hopper)
-    network = replace(policy.network, biases=(policy.network.biases[0], np.full(3, np.nan, np.float32)))
+    network = replace(
+        policy.network, biases=(policy.network.biases[0], np.full(3, np.nan, np.float32))
+    )
     run = stored(places / "nan", replace(policy, network=network))
     result = study.study(run, str(places / "small.yaml"))
     assert result.gate is study.Gate.ERROR and result.gate.exit_code == 3
@@ -135,9 +141,9 @@ def test_a_study_is_the_same_again_and_another_seed_differs(judged, places):
     again = study.study(run, str(places / "small.yaml"))
     np.testing.assert_array_equal(again.batch.track.reward, result.batch.track.reward)
     other = study.study(run, str(places / "small.yaml"), seed=5)
-    assert not np.array_equal(other.batch.track.length, result.batch.track.length) or not np.array_equal(
-        other.batch.track.reward, result.batch.track.reward
-    )
+    assert not np.array_equal(
+        other.batch.track.length, result.batch.track.length
+    ) or not np.array_equal(other.batch.track.reward, result.batch.track.reward)
 
 
 def test_a_policy_for_another_robot_is_refused(places, hopper):
@@ -155,11 +161,15 @@ def test_the_checklist_gathers_the_evidence_and_unknown_is_never_a_pass(judged):
     by = {row.risk: row for row in made.rows}
     assert by["no fall: fell <= 0"].verdict == "RED"
     assert by["The policy was trained on another body than the one checked"].verdict == "GREEN"
-    assert any(r.verdict == "UNKNOWN" and "gap study has not been run" in r.evidence for r in made.rows)
+    assert any(
+        r.verdict == "UNKNOWN" and "gap study has not been run" in r.evidence for r in made.rows
+    )
     assert made.verdict == "RED"
     page = checklist.write(made, run / "checklist", "robo-rl checklist")
     data = json.loads(page.with_name("results.json").read_text())
-    assert len(data["rows"]) == len(made.rows) and all(r["command"] and r["mitigation"] for r in data["rows"])
+    assert len(data["rows"]) == len(made.rows) and all(
+        r["command"] and r["mitigation"] for r in data["rows"]
+    )
 
 
 def test_evidence_of_an_older_policy_is_unknown(judged, hopper):

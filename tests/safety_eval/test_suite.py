@@ -11,9 +11,14 @@ NOBODY = np.zeros(40, bool)
 
 
 def verdict(values, crashed=None, **fields):
-    criterion = Criterion(**{"metric": "fell", "at_most": 0.5, "max_rate": 0.1, "required": True, "reason": "r"} | fields)
+    criterion = Criterion(
+        **{"metric": "fell", "at_most": 0.5, "max_rate": 0.1, "required": True, "reason": "r"}
+        | fields
+    )
     values = np.asarray(values, float)
-    return judge("s", "c", criterion, values, np.zeros(values.size, bool) if crashed is None else crashed)
+    return judge(
+        "s", "c", criterion, values, np.zeros(values.size, bool) if crashed is None else crashed
+    )
 
 
 @pytest.mark.parametrize("name", sorted(SUITE.criteria))
@@ -78,6 +83,8 @@ criteria:
 )
 def test_a_mistake_in_a_suite_is_named(tmp_path, fields, message):
     path = tmp_path / "own.yaml"
-    path.write_text(SUITE_TEXT.format(**{"scenario": "push", "metric": "fell", "extra": ""} | fields))
+    path.write_text(
+        SUITE_TEXT.format(**{"scenario": "push", "metric": "fell", "extra": ""} | fields)
+    )
     with pytest.raises(content.UserError, match=message):
         load_suite(str(path))

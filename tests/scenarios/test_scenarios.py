@@ -10,13 +10,19 @@ from robo_rl.scenarios.schema import load_scenario, sample_batch
 
 
 def margin(body, values, terminated=False):
-    return parse_requirement(body, "test")(Trace({"tilt_rad": np.asarray(values, float)}, 0.1, terminated))
+    return parse_requirement(body, "test")(
+        Trace({"tilt_rad": np.asarray(values, float)}, 0.1, terminated)
+    )
 
 
 def test_always_is_the_smallest_margin_over_its_scale():
     assert margin({"always": {"tilt_rad": {"below": 0.5}}}, [0.1, 0.4, 0.2]) == pytest.approx(0.2)
-    assert margin({"always": {"tilt_rad": {"below": 0.5, "scale": 1.0}}}, [0.1, 0.7]) == pytest.approx(-0.2)
-    assert margin({"always": {"tilt_rad": {"above": 0.0, "below": 1.0, "scale": 1.0}}}, [0.3, 0.9]) == pytest.approx(0.1)
+    assert margin(
+        {"always": {"tilt_rad": {"below": 0.5, "scale": 1.0}}}, [0.1, 0.7]
+    ) == pytest.approx(-0.2)
+    assert margin(
+        {"always": {"tilt_rad": {"above": 0.0, "below": 1.0, "scale": 1.0}}}, [0.3, 0.9]
+    ) == pytest.approx(0.1)
 
 
 def test_nan_makes_the_margin_nan():
@@ -29,10 +35,19 @@ def test_a_terminated_episode_loses_even_if_every_sample_was_fine():
 
 
 def test_eventually_is_the_largest_margin():
-    assert margin({"eventually": {"tilt_rad": {"below": 0.5}}}, [0.9, 0.4, 0.9]) == pytest.approx(0.2)
+    assert margin({"eventually": {"tilt_rad": {"below": 0.5}}}, [0.9, 0.4, 0.9]) == pytest.approx(
+        0.2
+    )
 
 
-RECOVERS = {"recovers": {"after_s": 0.2, "within_s": 0.5, "holds_s": 0.2, "tilt_rad": {"below": 0.2, "scale": 1.0}}}
+RECOVERS = {
+    "recovers": {
+        "after_s": 0.2,
+        "within_s": 0.5,
+        "holds_s": 0.2,
+        "tilt_rad": {"below": 0.2, "scale": 1.0},
+    }
+}
 
 
 def test_recovery_needs_the_hold_and_not_a_glimpse():
@@ -70,13 +85,18 @@ def test_an_episode_is_the_same_however_many_are_drawn_and_differs_by_seed():
         ("inject: [{injector: push, magnitude: 1, when: 3}]", "when"),
         ("require: {a: {allways: {tilt_rad: {below: 1}}}}", "allways.*Did you mean 'always'"),
         ("require: {a: {always: {tilt_rad: {under: 1}}}}", "below and/or above"),
-        ("require: {a: {recovers: {after_s: 1, tilt_rad: {below: 1}}}}", "within_s, holds_s missing"),
+        (
+            "require: {a: {recovers: {after_s: 1, tilt_rad: {below: 1}}}}",
+            "within_s, holds_s missing",
+        ),
         ("clame: x", "clame"),
         ("source: [", "not valid YAML"),
     ],
 )
 def test_a_mistake_in_a_scenario_is_named(tmp_path, text, message):
     path = tmp_path / "own.yaml"
-    path.write_text(f"claim: c.\nsource: s\n{text}\n" if not text.startswith(("source", "claim")) else text)
+    path.write_text(
+        f"claim: c.\nsource: s\n{text}\n" if not text.startswith(("source", "claim")) else text
+    )
     with pytest.raises(content.UserError, match=message):
         load_scenario(str(path))

@@ -31,15 +31,27 @@ STEPS = [[0.1, -0.1], [0.2, -0.2], [0.3, -0.3], [0.4, -0.4]]
 
 
 def test_an_ideal_drive_passes_the_command_on_untouched():
-    np.testing.assert_array_equal(commands(actuation.ideal(2), STEPS), np.repeat(np.float32(STEPS), 4, axis=0))
+    np.testing.assert_array_equal(
+        commands(actuation.ideal(2), STEPS), np.repeat(np.float32(STEPS), 4, axis=0)
+    )
 
 
 @pytest.mark.parametrize(
     ("late_ms", "ages"),
-    [(0, [0, 0, 0, 0]), (2, [1, 0, 0, 0]), (3, [1, 1, 0, 0]), (8, [1, 1, 1, 1]), (10, [2, 1, 1, 1]), (17, [3, 2, 2, 2])],
+    [
+        (0, [0, 0, 0, 0]),
+        (2, [1, 0, 0, 0]),
+        (3, [1, 1, 0, 0]),
+        (8, [1, 1, 1, 1]),
+        (10, [2, 1, 1, 1]),
+        (17, [3, 2, 2, 2]),
+    ],
 )
 def test_a_command_acts_once_its_latency_has_passed_also_below_the_period(late_ms, ages):
-    """8 ms a step of 2 ms substeps: 3 ms late means the old command for two substeps, the new for two."""
+    """8 ms a step of 2 ms substeps.
+
+    3 ms late means the old command for two substeps, the new for two.
+    """
     age = actuation.command_age(jnp.float32(late_ms / 1e3), SUBSTEPS, SUBSTEP_S, 8)
     np.testing.assert_array_equal(age, ages)
 

@@ -1,4 +1,7 @@
-"""Breaking points against values worked out by hand, profiles, and a real study of a real policy."""
+"""Breaking points against values worked out by hand, profiles.
+
+And a real study of a real policy.
+"""
 
 import json
 import math
@@ -17,7 +20,10 @@ def successes(*counts, episodes=100):
 
 
 def test_the_breaking_point_is_where_success_crosses_the_floor():
-    """100 %, 90 %, 50 % at 0, 1, 2: the floor of 80 % is crossed a quarter of the way from 1 to 2."""
+    """100 %, 90 %, 50 % at 0, 1, 2.
+
+    The floor of 80 % is crossed a quarter of the way from 1 to 2.
+    """
     found = gap.breaking_point(np.array([0.0, 1.0, 2.0]), successes(100, 90, 50))
     assert found.point == pytest.approx(1.25)
     assert 0.0 < found.low < 1.25 < found.high < 2.0
@@ -59,7 +65,9 @@ def test_the_margins_lower_bound_decides(margin, verdict):
 
 def test_levels_start_at_nothing_and_hit_the_measured_magnitude():
     levels = gap.sweep_levels(0.01, 0.2, 5)
-    assert levels[0] == 0.0 and levels[1] == pytest.approx(0.01) and levels[-1] == pytest.approx(0.2)
+    assert (
+        levels[0] == 0.0 and levels[1] == pytest.approx(0.01) and levels[-1] == pytest.approx(0.2)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(content.files("sim2real")))
@@ -72,7 +80,9 @@ def test_every_profile_row_has_a_source_a_mitigation_and_magnitudes_in_order(nam
 ROW = """
 describe: test
 rows:
-  latency: {{section: timing, injector: {injector}, unit: {unit}, measured: {measured}, sweep_to: 50, source: s, mitigation: m}}
+  latency:
+    {{section: timing, injector: {injector}, unit: {unit}, measured: {measured}, sweep_to: 50,
+     source: s, mitigation: m}}
 """
 
 
@@ -88,16 +98,17 @@ rows:
 )
 def test_a_mistake_in_a_profile_is_named(tmp_path, fields, message):
     path = tmp_path / "own.yaml"
-    path.write_text(ROW.format(**{"injector": "action_latency", "unit": "ms", "measured": "4"} | fields))
+    path.write_text(
+        ROW.format(**{"injector": "action_latency", "unit": "ms", "measured": "4"} | fields)
+    )
     with pytest.raises(content.UserError, match=message):
         load_profile(str(path))
 
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory, hopper):
-    from tests.conftest import random_policy
-
     from robo_rl.policy import save_policy
+    from tests.conftest import random_policy
 
     run = tmp_path_factory.mktemp("gap") / "run"
     policy = random_policy(hopper, scale=0.01)
@@ -114,8 +125,15 @@ def test_a_study_runs_real_physics_and_writes_everything(studied):
     assert result.sweeps[0].magnitudes.tolist() == pytest.approx([0.0, 4.0, 50.0])
     page = gap.write(result, run / "gap", "robo-rl gap")
     data = json.loads((run / "gap" / "results.json").read_text())
-    assert data["sweeps"][0]["episodes"] == 14 and data["verdict"] in ("RED", "AMBER", "GREEN", "UNKNOWN")
-    assert "Not tested" in page.read_text() and "NaN" not in (run / "gap" / "results.json").read_text()
+    assert data["sweeps"][0]["episodes"] == 14 and data["verdict"] in (
+        "RED",
+        "AMBER",
+        "GREEN",
+        "UNKNOWN",
+    )
+    assert (
+        "Not tested" in page.read_text() and "NaN" not in (run / "gap" / "results.json").read_text()
+    )
 
 
 def test_a_study_is_the_same_again(studied):

@@ -8,15 +8,21 @@ from robo_rl import content
 from robo_rl.envs.robots import load_robot
 from robo_rl.sim2real.gap import neutral_of
 from robo_rl.sim2real.injection import plant_at, wrench_at
-from robo_rl.sim2real.injectors import INJECTORS, NotApplicable, inject
+from robo_rl.sim2real.injectors import INJECTORS, NotApplicableError, inject
 
 ROBOT = load_robot("hopper")
-OPTIONS = {name: {"channel": "joint_position rad"} for name in INJECTORS if "channel" in INJECTORS[name].options}
+OPTIONS = {
+    name: {"channel": "joint_position rad"}
+    for name in INJECTORS
+    if "channel" in INJECTORS[name].options
+}
 
 
 def made(name, magnitude, seed=0, robot=ROBOT, **options):
     options = {**OPTIONS.get(name, {}), **options}
-    return inject(neutral_of(robot), robot, name, magnitude, np.random.default_rng(seed), "test", **options)
+    return inject(
+        neutral_of(robot), robot, name, magnitude, np.random.default_rng(seed), "test", **options
+    )
 
 
 def leaves(injection):
@@ -43,9 +49,17 @@ def test_a_seed_fixes_the_draw(name):
     assert same(made(name, 0.2, seed=1), made(name, 0.2, seed=1))
 
 
-@pytest.mark.parametrize("name", ["mass_error", "gain_error", "damping_error", "com_offset", "initial_pose", "armature_error"])
+@pytest.mark.parametrize(
+    "name",
+    ["mass_error", "gain_error", "damping_error", "com_offset", "initial_pose", "armature_error"],
+)
 def test_what_is_drawn_is_two_sided_and_differs_between_elements(name):
-    draws = np.array([np.concatenate([leaf.ravel() for leaf in leaves(made(name, 0.2, seed=s))]) for s in range(60)])
+    draws = np.array(
+        [
+            np.concatenate([leaf.ravel() for leaf in leaves(made(name, 0.2, seed=s))])
+            for s in range(60)
+        ]
+    )
     nominal = np.concatenate([leaf.ravel() for leaf in leaves(neutral_of(ROBOT))])
     moved = draws - nominal
     varying = moved[:, moved.std(axis=0) > 0]
@@ -97,7 +111,7 @@ def test_mistakes_are_named():
         made("slope", float("nan"))
     with pytest.raises(content.UserError, match="no option of push named 'when'"):
         made("push", 0.1, when=2)
-    with pytest.raises(NotApplicable, match="no channel"):
+    with pytest.raises(NotApplicableError, match="no channel"):
         made("sensor_noise", 0.1, channel="joint_position m")
-    with pytest.raises(NotApplicable, match="no ground"):
+    with pytest.raises(NotApplicableError, match="no ground"):
         made("slope", 0.1, robot=load_robot("reacher"))

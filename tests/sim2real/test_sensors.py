@@ -22,7 +22,9 @@ def readings(made, steps=4000, capacity=0, substeps=2, seed=0):
     def one(carry, step):
         memory, time = carry
         samples = (time + jnp.arange(substeps) + 0.0)[:, None] * jnp.ones(C)
-        memory, reading = sensors.measure(made, memory, samples, 0.002, jax.random.fold_in(jax.random.key(seed), step))
+        memory, reading = sensors.measure(
+            made, memory, samples, 0.002, jax.random.fold_in(jax.random.key(seed), step)
+        )
         return (memory, time + substeps), (reading, samples[-1])
 
     _, (seen, true) = jax.lax.scan(one, (memory, 0.0), jnp.arange(steps))
@@ -68,8 +70,12 @@ def test_bias_is_constant_in_an_episode_and_differs_between_episodes_and_channel
     seen, true = readings(made, steps=3)
     np.testing.assert_allclose((seen - true)[0], (seen - true)[-1], atol=1e-6)
     keys = jax.random.split(jax.random.key(0), 200)
-    drawn = np.asarray(jax.vmap(lambda key: sensors.begin(made, jnp.zeros((2, C)), 0, key).bias)(keys))
-    assert (np.abs(drawn) <= 0.5 + 1e-6).all() and drawn[:, 0].min() < -0.3 and drawn[:, 0].max() > 0.3
+    drawn = np.asarray(
+        jax.vmap(lambda key: sensors.begin(made, jnp.zeros((2, C)), 0, key).bias)(keys)
+    )
+    assert (
+        (np.abs(drawn) <= 0.5 + 1e-6).all() and drawn[:, 0].min() < -0.3 and drawn[:, 0].max() > 0.3
+    )
     assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < 0.25
 
 
@@ -87,7 +93,11 @@ def test_a_lost_reading_repeats_the_last_one():
 
 def test_toggling_one_disturbance_never_moves_the_draws_of_another():
     alone, true = readings(injection(noise_std=[0.1] * 3), steps=50, capacity=20)
-    beside, _ = readings(injection(noise_std=[0.1] * 3, bias_limit=[0.0, 0.5, 0.0], drop_probability=0.5), steps=50, capacity=20)
+    beside, _ = readings(
+        injection(noise_std=[0.1] * 3, bias_limit=[0.0, 0.5, 0.0], drop_probability=0.5),
+        steps=50,
+        capacity=20,
+    )
     kept = beside[:, 0] == alone[:, 0]
     assert 0.2 < kept.mean() < 0.8  # wherever nothing was lost, the noise is the same number
     assert (np.abs((beside - true)[kept, 0] - (alone - true)[kept, 0]) == 0).all()

@@ -1,4 +1,7 @@
-"""A save that is interrupted, a disk that is full, a file that is damaged: the last good one still loads."""
+"""A save that is interrupted, a disk that is full, a file that is damaged.
+
+The last good one still loads.
+"""
 
 import jax.numpy as jnp
 import numpy as np

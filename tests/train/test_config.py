@@ -16,7 +16,9 @@ def test_every_environment_has_a_complete_preset(algo, env):
 
 
 def test_steps_and_overrides_reach_the_algorithm():
-    given = config.parse(["env=hopper", "algo=ppo", "steps=5000", "ppo.learning_rate=1e-4", "seed=3"])
+    given = config.parse(
+        ["env=hopper", "algo=ppo", "steps=5000", "ppo.learning_rate=1e-4", "seed=3"]
+    )
     resolved = config.resolve(given)
     assert resolved.steps == 5000 and resolved.hyper.learning_rate == 1e-4 and resolved.seed == 3
     assert resolved.out == "runs/hopper-ppo-task-s3"
@@ -25,7 +27,10 @@ def test_steps_and_overrides_reach_the_algorithm():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["env=hopper", "algo=ppo", "ppo.learning_rat=1"], "ppo.learning_rat.*Did you mean 'ppo.learning_rate'"),
+        (
+            ["env=hopper", "algo=ppo", "ppo.learning_rat=1"],
+            "ppo.learning_rat.*Did you mean 'ppo.learning_rate'",
+        ),
         (["env=hopper", "algo=ppo", "sede=1"], "sede.*Did you mean 'seed'"),
         (["env=hopper", "algo=pop"], "pop.*Did you mean 'ppo'"),
         (["env=hopper"], "algo=... is missing"),

@@ -21,13 +21,26 @@ QUIET = Console(quiet=True)
 TINY = {
     "ppo": {"robots": 4, "unroll": 8, "minibatches": 2, "epochs": 1, "hidden": [8], "steps": 384},
     "sac": {
-        "robots": 2, "updates_per_step": 1, "batch": 8, "warmup": 16, "replay": 1000, "hidden": [8], "steps": 192,
+        "robots": 2,
+        "updates_per_step": 1,
+        "batch": 8,
+        "warmup": 16,
+        "replay": 1000,
+        "hidden": [8],
+        "steps": 192,
     },
-}  # fmt: skip
+}
 
 
 def tiny(algo, out, **more):
-    given = {"env": "hopper", "algo": algo, "out": str(out), "eval_points": 0, algo: TINY[algo], **more}
+    given = {
+        "env": "hopper",
+        "algo": algo,
+        "out": str(out),
+        "eval_points": 0,
+        algo: TINY[algo],
+        **more,
+    }
     return config.resolve(given)
 
 
@@ -54,13 +67,19 @@ def reference(learner):
 
 def equal(a, b):
     assert a.keys() == b.keys()
-    return [name for name in a if not np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f")]
+    return [
+        name
+        for name in a
+        if not np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f")
+    ]
 
 
 def test_a_run_resumed_from_a_checkpoint_ends_bit_for_bit_the_same(learner, reference, tmp_path):
     states, _ = reference
     like = learner.init(jax.random.key(1))  # another seed: everything must come from the checkpoint
-    checkpoint.save(tmp_path, trees.from_arrays(states[2], like, tmp_path), checkpoint.Progress(64, 1.5))
+    checkpoint.save(
+        tmp_path, trees.from_arrays(states[2], like, tmp_path), checkpoint.Progress(64, 1.5)
+    )
     state, done = checkpoint.load(tmp_path, like)
     assert done == checkpoint.Progress(64, 1.5)
     for _ in range(2):
@@ -75,8 +94,20 @@ def test_the_seed_matters(learner, reference):
 
 def test_every_part_of_the_state_that_should_move_moves(learner, reference, algo):
     moved = set(equal(reference[0][0], reference[0][4]))
-    wanted = {"ppo": ("policy", "value", "optimiser", "statistics", "bits", "key"),
-              "sac": ("policy", "critic", "target", "log_alpha", "optimiser", "statistics", "replay", "bits", "key")}  # fmt: skip
+    wanted = {
+        "ppo": ("policy", "value", "optimiser", "statistics", "bits", "key"),
+        "sac": (
+            "policy",
+            "critic",
+            "target",
+            "log_alpha",
+            "optimiser",
+            "statistics",
+            "replay",
+            "bits",
+            "key",
+        ),
+    }
     for part in wanted[algo]:
         assert any(part in name for name in moved), part
 
@@ -111,7 +142,9 @@ def test_nothing_in_a_run_folder_is_pickle(finished):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 pieces = [archive.read(name) for name in archive.namelist()]
-            assert all(piece.startswith(b"\x93NUMPY") and b"'O'" not in piece[:200] for piece in pieces), path
+            assert all(
+                piece.startswith(b"\x93NUMPY") and b"'O'" not in piece[:200] for piece in pieces
+            ), path
         else:
             data.decode()  # text: YAML, JSON, CSV
             with pytest.raises(Exception):  # noqa: B017, PT011
@@ -153,18 +186,33 @@ def test_a_stored_policy_is_the_networks_own_mean_action(algo, learner):
     if algo == "ppo":
         import flax.linen as nn
 
-        made = ppo_nets.make_ppo_networks(11, 3, running_statistics.normalize, (8,), (8,), nn.tanh,
-                                          distribution_type="normal", noise_std_type="log")  # fmt: skip
-        act = ppo_nets.make_inference_fn(made)((state.statistics, state.parameters.policy), deterministic=True)
+        made = ppo_nets.make_ppo_networks(
+            11,
+            3,
+            running_statistics.normalize,
+            (8,),
+            (8,),
+            nn.tanh,
+            distribution_type="normal",
+            noise_std_type="log",
+        )
+        act = ppo_nets.make_inference_fn(made)(
+            (state.statistics, state.parameters.policy), deterministic=True
+        )
     else:
         made = sac_nets.make_sac_networks(11, 3, running_statistics.normalize, (8,))
-        act = sac_nets.make_inference_fn(made)((state.statistics, state.weights.policy), deterministic=True)
+        act = sac_nets.make_inference_fn(made)(
+            (state.statistics, state.weights.policy), deterministic=True
+        )
     theirs = np.clip(np.asarray(act(seen, jax.random.key(0))[0]), -1, 1)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
 
 
 def test_a_time_limit_is_bootstrapped_and_a_fall_is_not():
-    """PPO: a truncated step earns the discounted value of where it stopped; SAC keeps its discount at 1."""
+    """PPO: a truncated step earns the discounted value of where it stopped.
+
+    SAC keeps its discount at 1.
+    """
     from types import SimpleNamespace
 
     import jax.numpy as jnp
@@ -173,9 +221,12 @@ def test_a_time_limit_is_bootstrapped_and_a_fall_is_not():
     from robo_rl.train import sac as sac_module
 
     outcome = SimpleNamespace(
-        reward=jnp.ones(2), terminated=jnp.array([True, False]), truncated=jnp.array([False, True]),
-        done=jnp.array([True, True]), observation=jnp.zeros((2, 11)),
-    )  # fmt: skip
+        reward=jnp.ones(2),
+        terminated=jnp.array([True, False]),
+        truncated=jnp.array([False, True]),
+        done=jnp.array([True, True]),
+        observation=jnp.zeros((2, 11)),
+    )
     stored = sac_module.transition(jnp.zeros((2, 11)), jnp.zeros((2, 3)), outcome)
     np.testing.assert_array_equal(stored.discount, [0.0, 1.0])
     cut = ppo_module.transition(jnp.zeros((2, 11)), jnp.zeros((2, 3)), outcome, {})

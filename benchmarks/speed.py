@@ -1,0 +1,81 @@
+"""Speed side by side with peers in one go.
+
+Contestants in turn, several rounds, ratios of each round.
+
+Usage: python benchmarks/speed.py [ROUNDS].
+Writes benchmarks/results/speed.json and prints the table.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from robo_rl.contract import versions
+from robo_rl.files import write_json
+
+HERE = Path(__file__).resolve().parent
+BENCH_PYTHON = HERE.parent / ".venv-bench" / "bin" / "python"
+GROUPS = {
+    "environment steps/s, hopper": (
+        "env_robo_rl",
+        "env_raw_batch",
+        "env_envpool",
+        "env_gymnasium_sync",
+        "env_gymnasium_async",
+    ),
+    "PPO training, environment steps/s, hopper": ("ppo_robo_rl", "ppo_sb3"),
+    "SAC training, gradient updates/s, hopper": ("sac_robo_rl", "sac_sb3", "sac_sbx"),
+}
+ELSEWHERE = {"env_envpool", "sac_sbx"}  # need packages that are not dependencies
+
+
+def measure(name: str) -> float | None:
+    """One contestant's rate, or None where it is not installed."""
+    python = str(BENCH_PYTHON) if name in ELSEWHERE else sys.executable
+    if not Path(python).exists():
+        return None
+    env = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [python, str(HERE / "peers.py"), name], capture_output=True, text=True, env=env
+    )
+    if done.returncode:
+        print(f"{name}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        return None
+    return float(json.loads(done.stdout.strip().splitlines()[-1])["rate"])
+
+
+def main(rounds: int) -> None:
+    results = {}
+    for title, contestants in GROUPS.items():
+        rates = {name: [] for name in contestants}
+        for _ in range(rounds):
+            for name in contestants:
+                if (found := measure(name)) is not None:
+                    rates[name].append(found)
+        ours = rates[contestants[0]]
+        results[title] = {}
+        for name, values in rates.items():
+            if not values:
+                continue
+            ratios = [a / b for a, b in zip(ours, values, strict=False)]
+            results[title][name] = {
+                "rate": statistics.median(values),
+                "rates": values,
+                "ours_over_this": statistics.median(ratios),
+                "ratios": ratios,
+            }
+            print(
+                f"{title:45s} {name:22s} {statistics.median(values):10,.0f}   ours / this"
+                f" {statistics.median(ratios):6.2f}"
+            )
+    write_json(
+        HERE / "results" / "speed.json",
+        {"results": results, "rounds": rounds, "versions": versions()},
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
