@@ -119,7 +119,7 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
     Exit code 0 accept, 1 reject, 2 conditional, 3 error.
     Keys: suite, baseline, seed, episodes, out.
     """
-    from robo_rl.safety_eval import study
+    from robo_rl.safety_eval import study, study_report
 
     given = _keys(words, ("suite", "baseline", "seed", "episodes", "out"), "safety")
     suite = str(given.get("suite", "locomotion"))
@@ -133,7 +133,7 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
             on_progress=show,
         )
     folder = Path(str(given.get("out", run / "safety" / result.suite.name)))
-    path = study.write(result, folder, _command(f"safety {run}", words))
+    path = study_report.write(result, folder, _command(f"safety {run}", words))
     table = Table(
         "criterion", "scenarios passed", "not passed", title=f"Safety suite {result.suite.name}"
     )
@@ -195,6 +195,7 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
     Keys: profile (the robot's own if left out), seed, episodes, levels, episode_s, out.
     """
     from robo_rl.sim2real import gap as gaps
+    from robo_rl.sim2real import gap_report
 
     given = _keys(words, ("profile", "seed", "episodes", "levels", "episode_s", "out"), "gap")
     with _steps_bar("Gap study") as show:
@@ -207,7 +208,7 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
             episode_s=_positive(given, "episode_s"),
             on_progress=show,
         )
-    path = gaps.write(
+    path = gap_report.write(
         result, Path(str(given.get("out", run / "gap"))), _command(f"gap {run}", words)
     )
     _gap_table(result)

@@ -9,8 +9,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from robo_rl import compare, content, report
-from robo_rl.safety_eval import study
-from robo_rl.sim2real import checklist, gap
+from robo_rl.safety_eval import study, study_report
+from robo_rl.sim2real import checklist, gap, gap_report
 from robo_rl.train.config import Strict, check
 
 
@@ -88,12 +88,12 @@ def _judge(
         f" episode_s={config.gap_episode_s}"
     )
     pages = [
-        study.write(
+        study_report.write(
             judged,
             run / "safety" / judged.suite.name,
             f"robo-rl safety {run} episodes={config.safety_episodes}",
         ),
-        gap.write(measured, run / "gap", f"robo-rl {command}"),
+        gap_report.write(measured, run / "gap", f"robo-rl {command}"),
     ]
     console.print("4 of 4  checklist")
     checked = checklist.checklist(run)

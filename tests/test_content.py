@@ -27,7 +27,7 @@ LEVELS = {  # a module may import only from its own level or from below
     "rewards": 3,
     "envs": 3,
     "contract": 4,
-    "rendering": 4,
+    "rendering": 7,
     "sim2real.injectors": 4,
     "sim2real.profiles": 5,
     "scenarios": 5,
@@ -35,6 +35,7 @@ LEVELS = {  # a module may import only from its own level or from below
     "safety_eval": 6,
     "train": 7,
     "sim2real.gap": 7,
+    "sim2real.gap_report": 7,
     "sim2real.checklist": 7,
     "compare": 8,
     "demo": 9,
@@ -75,7 +76,7 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "robo_rl")))
 def test_files_and_functions_stay_small(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 480
+    assert len(text.splitlines()) <= 450
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef) and node.name not in ("ppo", "sac"):
             assert node.end_lineno - node.lineno <= 75, node.name

@@ -13,7 +13,7 @@ import pytest
 from robo_rl import content
 from robo_rl.policy import save_policy
 from robo_rl.safety_eval import replay as replaying
-from robo_rl.safety_eval import study
+from robo_rl.safety_eval import study, study_report
 from robo_rl.safety_eval.suite import Verdict
 from robo_rl.sim2real import checklist
 from tests.conftest import random_policy
@@ -47,7 +47,7 @@ def judged(places, hopper):
     """A random policy, which falls, against itself as baseline."""
     run = stored(places / "run", random_policy(hopper))
     result = study.study(run, str(places / "small.yaml"), baseline=run)
-    page = study.write(result, run / "safety" / "small", f"robo-rl safety {run}")
+    page = study_report.write(result, run / "safety" / "small", f"robo-rl safety {run}")
     return run, result, page
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from robo_rl import content
 from robo_rl.safety_eval.statistics import Interval
-from robo_rl.sim2real import gap
+from robo_rl.sim2real import gap, gap_report
 from robo_rl.sim2real.profiles import load_profile
 
 
@@ -123,7 +123,7 @@ def test_a_study_runs_real_physics_and_writes_everything(studied):
     names = [s.name for s in result.sweeps]
     assert names == ["latency", gap.TOGETHER]
     assert result.sweeps[0].magnitudes.tolist() == pytest.approx([0.0, 4.0, 50.0])
-    page = gap.write(result, run / "gap", "robo-rl gap")
+    page = gap_report.write(result, run / "gap", "robo-rl gap")
     data = json.loads((run / "gap" / "results.json").read_text())
     assert data["sweeps"][0]["episodes"] == 14 and data["verdict"] in (
         "RED",
