@@ -7,111 +7,93 @@ RESULTS = Path(__file__).parent / "results"
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 
-def read(name: str) -> dict | None:
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def row(*cells) -> str:
+    """One line of a Markdown table."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def speed() -> list[str]:
-    if (data := read("speed")) is None:
-        return []
+def table(*columns, rows) -> list[str]:
+    """A Markdown table and an empty line."""
+    return [row(*columns), row(*("---" for _ in columns)), *(row(*r) for r in rows), ""]
+
+
+def speed(data) -> list[str]:
     lines = [
         "## Speed",
         "",
-        f"Machine: {data['versions']['machine']}. Contestants in turn, {data['rounds']} rounds,",
+        f"`python benchmarks/speed.py {data['rounds']}`: contestants in turn, ",
     ]
-    lines += [
-        "median rate, and the median over rounds of ours / theirs. `python benchmarks/speed.py`",
-        "",
-    ]
-    for title, rows in data["results"].items():
-        lines += [f"| {title} | rate | ours / this |", "|---|---:|---:|"]
-        lines += [
-            f"| {n} | {r['rate']:,.0f} | {r['ours_over_this']:.2f} |" for n, r in rows.items()
-        ]
-        lines += [""]
+    lines[-1] += "the median rate, and the median over rounds of ours / theirs."
+    lines += f"Machine: {data['versions']['machine']}.", ""]
+    for title, rates in data["results"].items():
+        rows = [(n, f"{r['rate']:,.0f}", f"{r['ours_over_this']:.2f}") for n, r in rates.items()]
+        lines += table(title, "rate", "ours / this", rows=rows)
     return lines
 
 
-def wall_clock() -> list[str]:
-    if (data := read("time_to_return")) is None:
-        return []
+def time_to_return(data) -> list[str]:
     lines = [f"## Wall clock to a return of {data['goal']:g} on hopper (PPO)", ""]
-    lines += [
-        "`python benchmarks/time_to_return.py`: SB3 with RL Zoo's tuned settings, both scored on Gymnasium's Hopper-v5.",
-        "",
-    ]
-    lines += [
-        "| trainer | reached | steps | training, s | last return |",
-        "|---|---|---:|---:|---:|",
-    ]
-    for name, rows in data["rows"].items():
-        last = rows[-1]
-        lines += [
-            f"| {name} | {'yes' if data['reached'][name] else 'no'} | {last['steps']:,} | {last['train_s']:.0f} | {last['return']:.0f} |"
-        ]
-    least = "" if data["reached"]["sb3"] else "more than "
-    return [*lines, "", f"SB3's wall clock / ours: {least}{data['sb3_over_ours']:.1f}", ""]
-
-
-def learning() -> list[str]:
+    lines += ["`python benchmarks/time_to_return.py`: SB3 with RL Zoo's tuned settings, both"]
+    lines += ["scored on Gymnasium's own Hopper-v5; compilation counts, evaluation does not.", ""]
     rows = []
-    for path in sorted(RESULTS.glob("learning-*.json")):
-        data = json.loads(path.read_text())
+    for name, points in data["rows"].items():
+        last, reached = points[-1], "yes" if data["reached"][name] else "no"
+        steps, seconds = f"{last['steps']:,}", f"{last['train_s']:.0f}"
+        rows.append((name, reached, steps, seconds, f"{last['return']:.0f}"))
+    lines += table("trainer", "reached", "steps", "training, s", "last return", rows=rows)
+    least = "" if data["reached"]["sb3"] else "more than "
+    return [*lines, f"SB3's wall clock / ours: {least}{data['sb3_over_ours']:.1f}", ""]
+
+
+def learning(studies) -> list[str]:
+    rows = []
+    for name, data in studies.items():
         for variant, final in data["final"].items():
             runs = [r for r in data["runs"] if r["variant"] == variant]
-            low = "" if final["low"] is None else f" [{final['low']:.0f}, {final['high']:.0f}]"
+            spread = "" if final["low"] is None else f" [{final['low']:.0f}, {final['high']:.0f}]"
             minutes = sum(r["train_s"] for r in runs) / len(runs) / 60
-            behaviour = [
-                sum(r["behaviour"][k] for r in runs) / len(runs)
-                for k in ("power", "any_violation_rate")
-            ]
-            rows.append(
-                f"| {data['env']} | {path.stem.removeprefix('learning-')} | {variant} | {final['point']:.0f}{low} | {len(runs)} "
-                f"| {behaviour[0]:.0f} | {behaviour[1]:.0%} | {minutes:.1f} | `{data['command']}` |"
+            power, violating = (
+                sum(r["behaviour"][key] for r in runs) / len(runs)
+                for key in ("power", "any_violation_rate")
             )
-    if not rows:
-        return []
-    head = "| env | study | variant | task return, IQM [95 %] | seeds | power, W | violating steps | minutes | command |"
-    return [
-        "## Learning",
-        "",
-        "Deterministic evaluation on held-out seeds, 20 episodes a run.",
-        "",
-        head,
-        "|---|---|---|---:|---:|---:|---:|---:|---|",
-        *rows,
-        "",
-    ]
-
-
-def resume() -> list[str]:
-    if (data := read("resume")) is None:
-        return []
-    lines = [
-        "## Resume after SIGKILL",
-        "",
-        "`python benchmarks/resume.py`",
-        "",
-        "| algorithm | kills | arrays that differ |",
-        "|---|---:|---:|",
-    ]
-    return (
-        lines
-        + [
-            f"| {a} | {r['kills']} | {len(r['different'])} of {r['arrays']} |"
-            for a, r in data["results"].items()
-        ]
-        + [""]
+            cells = (f"{final['point']:.0f}{spread}", len(runs), f"{power:.0f}", f"{violating:.0%}")
+            rows.append((name, variant, *cells, f"{minutes:.1f}", f"`{data['command']}`"))
+    columns = (
+        "study",
+        "variant",
+        "task return, IQM [95 %]",
+        "seeds",
+        "power, W",
+        "violating steps",
     )
+    head = ["## Learning", "", "Final deterministic policies, 20 held-out episodes a run.", ""]
+    return head + table(*columns, "violating steps", "minutes", "command", rows=rows)
+
+
+def resume(data) -> list[str]:
+    rows = [
+        (algo, r["kills"], f"{len(r['different'])} of {r['arrays']}")
+        for algo, r in data["results"].items()
+    ]
+    head = ["## Resume after SIGKILL", "", "`python benchmarks/resume.py`", ""]
+    return head + table("algorithm", "kills", "arrays that differ at the end", rows=rows)
+
+
+def main() -> None:
+    lines = ["# Benchmarks", ""]
+    lines += ["Generated by `python benchmarks/tables.py` from `benchmarks/results/`.", ""]
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    for name, write in (("speed", speed), ("time_to_return", time_to_return), ("resume", resume)):
+        if name in found:
+            lines += write(found[name])
+    studies = {
+        n.removeprefix("learning-"): d for n, d in found.items() if n.startswith("learning-")
+    }
+    if studies:
+        lines += learning(studies)
+    TARGET.write_text("\n".join(lines))
+    print(TARGET)
 
 
 if __name__ == "__main__":
-    head = [
-        "# Benchmarks",
-        "",
-        "Generated by `python benchmarks/tables.py` from `benchmarks/results/`.",
-        "",
-    ]
-    TARGET.write_text("\n".join(head + speed() + wall_clock() + learning() + resume()))
-    print(TARGET)
+    main()

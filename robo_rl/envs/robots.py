@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from robo_rl import content
 from robo_rl.engines.base import Frames
-from robo_rl.envs.signals import Channel, describe_channels
+from robo_rl.envs.channels import Channel, describe_channels
 
 GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 

@@ -1,4 +1,7 @@
-"""Training loops of ours over brax.training's losses, networks, statistics and replay.
+"""Training loops of ours over brax.training's parts, and SB3 as the second trainer."""
 
-SB3 as second trainer.
-"""
+import contextlib
+import io
+
+with contextlib.redirect_stdout(io.StringIO()):  # it prints that the optional warp is missing
+    import mujoco.mjx  # noqa: F401
