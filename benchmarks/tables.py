@@ -18,13 +18,9 @@ def table(*columns, rows) -> list[str]:
 
 
 def speed(data) -> list[str]:
-    lines = [
-        "## Speed",
-        "",
-        f"`python benchmarks/speed.py {data['rounds']}`: contestants in turn, ",
-    ]
-    lines[-1] += "the median rate, and the median over rounds of ours / theirs."
-    lines += f"Machine: {data['versions']['machine']}.", ""]
+    command = f"`python benchmarks/speed.py {data['rounds']}`"
+    lines = ["## Speed", "", f"{command}: contestants in turn, the median rate, and the median"]
+    lines += ["over rounds of ours / theirs.", f"Machine: {data['versions']['machine']}.", ""]
     for title, rates in data["results"].items():
         rows = [(n, f"{r['rate']:,.0f}", f"{r['ours_over_this']:.2f}") for n, r in rates.items()]
         lines += table(title, "rate", "ours / this", rows=rows)
