@@ -312,7 +312,7 @@ def _behaviour_grid(result: Comparison) -> report.Grid:
     names = [n for n in BEHAVIOUR if n in result.trained[0].behaviour]
     columns = (
         "variant",
-        *(f"{n.replace('_', ' ')}, {METRICS[n].unit} ({BEHAVIOUR[n]} is better)" for n in names),
+        *(_heading(n) for n in names),
     )
     rows = tuple(
         (
@@ -327,6 +327,12 @@ def _behaviour_grid(result: Comparison) -> report.Grid:
     return report.Grid(
         columns, rows, "Mean over seeds with its 95 % t interval. fell: share of episodes."
     )
+
+
+def _heading(metric: str) -> str:
+    unit = METRICS[metric].unit
+    label = metric.replace("_", " ") + ("" if unit == "1" else f", {unit}")
+    return f"{label} ({BEHAVIOUR[metric]} is better)"
 
 
 def _shown(interval: Interval) -> str:

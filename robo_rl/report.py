@@ -108,6 +108,11 @@ def to_markdown(report: Report) -> str:
     return "\n".join(lines)
 
 
+def quantity(value: float, unit: str) -> str:
+    """A number with its unit; the unit 1 is not written."""
+    return f"{value:.3g}" if unit == "1" else f"{value:.3g} {unit}"
+
+
 def _block_markdown(block: Block) -> str:
     if isinstance(block, Paragraph):
         return block.text

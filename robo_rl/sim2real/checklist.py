@@ -192,7 +192,7 @@ def _gap_rows(run: Path) -> list[Row]:
     rows = []
     for sweep in data["sweeps"]:
         where = (
-            f"{sweep['measured']:g} {sweep['unit']}"
+            report.quantity(sweep["measured"], sweep["unit"])
             if sweep["measured"] is not None
             else "unmeasured"
         )

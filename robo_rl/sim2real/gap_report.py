@@ -98,9 +98,9 @@ def _line(s: Sweep) -> tuple[str, ...]:
     low, high = rate_bounds(int(s.successes[at]), s.episodes)
     margin = "unknown" if s.margin is None or largest is None else bounded_text(s.margin, largest)
     breaking = (
-        f"{_quantity(s.breaking.point, s.unit)}"
+        f"{report.quantity(s.breaking.point, s.unit)}"
         if math.isfinite(s.breaking.point)
-        else f"> {_quantity(s.magnitudes[-1], s.unit)}"
+        else f"> {report.quantity(s.magnitudes[-1], s.unit)}"
     )
     return (
         s.name,
@@ -114,7 +114,7 @@ def _line(s: Sweep) -> tuple[str, ...]:
 
 
 def _measured(s: Sweep) -> str:
-    return "not measured" if s.measured is None else _quantity(s.measured, s.unit)
+    return "not measured" if s.measured is None else report.quantity(s.measured, s.unit)
 
 
 def _drawn(s: Sweep) -> plots.Degradation:
@@ -167,7 +167,3 @@ def _censored(interval: Interval | None) -> dict[str, float | bool | None] | Non
         key: value if math.isfinite(value) else None for key, value in interval._asdict().items()
     }
     return {**values, "censored": not math.isfinite(interval.point)}
-
-
-def _quantity(value: float, unit: str) -> str:
-    return f"{value:.3g}" if unit == "1" else f"{value:.3g} {unit}"
