@@ -30,7 +30,7 @@ def save(folder: Path, state: Any, progress: Progress) -> Path:
         files.write_arrays(temporary / "state.npz", trees.to_arrays(state))
         meta = {**progress._asdict(), "sha256": files.file_digest(temporary / "state.npz")}
         files.write_json(temporary / "meta.json", meta)
-    for old in _found(folder)[:-KEPT]:
+    for old in found(folder)[:-KEPT]:
         shutil.rmtree(old)
     return target
 
@@ -41,7 +41,7 @@ def load(folder: Path, like: Any) -> tuple[Any, Progress]:
     Raises UserError where there is none, or where it belongs to another run's structure.
     """
     damaged = []
-    for candidate in reversed(_found(folder)):
+    for candidate in reversed(found(folder)):
         try:
             meta = read_json(candidate / "meta.json")
             if files.file_digest(candidate / "state.npz") != meta["sha256"]:
@@ -57,5 +57,12 @@ def load(folder: Path, like: Any) -> tuple[Any, Progress]:
     raise UserError(f"{folder}: no checkpoint to go on from.{detail}")
 
 
-def _found(folder: Path) -> list[Path]:
+def sweep(folder: Path) -> None:
+    """Removes what a killed process left of a save it could not finish."""
+    for part in folder.glob(f".{PREFIX}*.part"):
+        shutil.rmtree(part)
+
+
+def found(folder: Path) -> list[Path]:
+    """Checkpoint folders, oldest first; whole ones, unless a file in them was damaged since."""
     return sorted(folder.glob(f"{PREFIX}*"))

@@ -130,7 +130,8 @@ def claim(folder: RunFolder, config: TrainConfig) -> None:
 
 
 def _restore(folder: RunFolder, like: Any, console: Console) -> tuple[Any, Done]:
-    if not folder.checkpoints.is_dir():
+    checkpoint.sweep(folder.checkpoints)
+    if not checkpoint.found(folder.checkpoints):
         console.print(f"{folder.path} has no checkpoint yet: starting at step 0.")
         done = Done(0, 0.0)
         state = like

@@ -67,6 +67,8 @@ def test_a_process_killed_in_the_middle_of_a_save_leaves_no_checkpoint_behind(tm
     unfinished.mkdir()
     (unfinished / "state.npz").write_bytes(b"half")
     assert checkpoint.load(tmp_path, LIKE)[1].steps == 1
+    checkpoint.sweep(tmp_path)
+    assert not unfinished.exists() and len(checkpoint.found(tmp_path)) == 1
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
