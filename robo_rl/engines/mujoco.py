@@ -135,38 +135,31 @@ class _Pool:
     """A fixed number of simulations, their live views, and the plant each was last given."""
 
     def __init__(self, engine: MujocoEngine, robots: int):
-        model = engine.model
-        threads = 1 if robots < SMALL_BATCH else len(os.sched_getaffinity(0))
         self.lock = threading.Lock()
-        self.model, self.substeps, self.base = model, engine.substeps, engine.base_body
+        self.model, self.substeps, self.base = engine.model, engine.substeps, engine.base_body
         self.frames = engine.frames
-        self.batch = batch.Batch(model, nsim=robots, nthread=threads)
-        state = ("qpos", "qvel", *(("act",) if model.na else ()), "qacc_warmstart")
-        self.state = [self.batch.bind(name) for name in state]
-        self.ctrl, self.wrench = self.batch.bind("ctrl"), self.batch.bind("xfrc_applied")
-        derived = (*RECORDED, "xpos", "xmat", "site_xpos")
-        self.views = {name: self.batch.bind(name) for name in derived}
-        sites = any(kind == "site" for kind, _ in self.frames)
-        self.recorded = (*RECORDED, "xpos", "site_xpos") if sites else (*RECORDED, "xpos")
-        self.plants = _PlantWriter(model, self.batch)
+        self.recorded = (*RECORDED, "xpos", "site_xpos") if self.frames else RECORDED
+        # What is bound is copied out after every call, so stepping binds no more than it reads.
+        self.stepping = _Simulations(self.model, robots, ("xpos", "xmat"))
+        self.starting = _Simulations(self.model, robots, (*RECORDED, "xpos", "xmat", "site_xpos"))
 
     def reset(
         self, active: np.ndarray, qpos: np.ndarray, qvel: np.ndarray, plant: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        ids = np.flatnonzero(active)
-        self.plants.write(plant, ids)
-        for view in (*self.state, self.ctrl, self.wrench):
+        ids, sims = np.flatnonzero(active), self.starting
+        sims.plants.write(plant, ids)
+        for view in (*sims.state, sims.ctrl, sims.wrench):
             view[ids] = 0.0
-        self.state[0][ids], self.state[1][ids] = qpos[ids], qvel[ids]
-        self.batch.forward(ids=ids)
-        now = self._sample({name: view[ids, None] for name, view in self.views.items()})
+        sims.state[0][ids], sims.state[1][ids] = qpos[ids], qvel[ids]
+        sims.batch.forward(ids=ids)
+        now = self._sample({name: view[ids, None] for name, view in sims.views.items()})
         samples = np.repeat(now, self.substeps, axis=1)
-        base = self.views["xpos"][:, self.base].copy()
+        base = sims.views["xpos"][:, self.base]
         still = np.zeros((ids.size, self.substeps, self.model.nu))
         rate = np.zeros((ids.size, self.model.nq))
-        force = self.views["actuator_force"][ids]
-        flat = self._flat(ids, samples, rate, np.zeros((ids.size, 3)), force, still)
-        return self._pack(base), _scatter(flat, ids, len(active))
+        force = sims.views["actuator_force"][ids]
+        flat = self._flat(sims, ids, samples, rate, np.zeros((ids.size, 3)), force, still)
+        return sims.pack(base), _scatter(flat, ids, len(active))
 
     def step(
         self,
@@ -176,39 +169,37 @@ class _Pool:
         wrench: np.ndarray,
         plant: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        everyone = bool(active.all())
+        everyone, sims = bool(active.all()), self.stepping
         ids = None if everyone else np.flatnonzero(active)
         rows = slice(None) if ids is None else ids
-        self.plants.write(plant, np.arange(len(bits)) if ids is None else ids)
+        sims.plants.write(plant, np.arange(len(bits)) if ids is None else ids)
         before = np.ascontiguousarray(bits).view(np.float64)
         at = 0
-        for view in self.state:
+        for view in sims.state:
             view[:] = before[:, at : at + view.shape[1]]
             at += view.shape[1]
-        self.wrench[:] = wrench if wrench.size else 0.0
+        sims.wrench[:] = wrench if wrench.size else 0.0
         control = ctrl[rows].astype(np.float64)
-        records = self.batch.rollout(self.substeps, control=control, record=self.recorded, ids=ids)
+        records = sims.batch.rollout(self.substeps, control=control, record=self.recorded, ids=ids)
         period_s = self.model.opt.timestep * self.substeps
         base_before = before[:, at : at + 3]
         base = base_before.copy()
-        base[rows] = records["xpos"][:, -1, self.base]
-        rate = (self.state[0] - before[:, : self.model.nq])[rows] / period_s
+        base[rows] = sims.views["xpos"][rows, self.base]
+        rate = (sims.state[0] - before[:, : self.model.nq])[rows] / period_s
         velocity = (base - base_before)[rows] / period_s
         force = records["actuator_force"]
         power = force * records["actuator_velocity"]
-        flat = self._flat(rows, self._sample(records), rate, velocity, force[:, -1], power)
-        return self._pack(base), flat if everyone else _scatter(flat, rows, len(bits))
+        flat = self._flat(sims, rows, self._sample(records), rate, velocity, force[:, -1], power)
+        return sims.pack(base), flat if everyone else _scatter(flat, rows, len(bits))
 
     def _sample(self, records: Any) -> np.ndarray:
         frame = {"body": "xpos", "site": "site_xpos"}
         places = [records[frame[kind]][:, :, index] for kind, index in self.frames]
         return np.concatenate([*(records[name] for name in RECORDED[:4]), *places], axis=2)
 
-    def _pack(self, base: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.concatenate([*self.state, base], axis=1)).view(np.uint32)
-
     def _flat(
         self,
+        sims: "_Simulations",
         rows: slice | np.ndarray,
         samples: np.ndarray,
         rate: np.ndarray,
@@ -221,8 +212,8 @@ class _Pool:
         parts = (
             samples.reshape(count, samples.shape[1] * samples.shape[2]),
             rate,
-            self.views["xpos"][rows, self.base],
-            self.views["xmat"][rows, self.base].reshape(count, 9),
+            sims.views["xpos"][rows, self.base],
+            sims.views["xmat"][rows, self.base].reshape(count, 9),
             velocity,
             np.abs(sensors).max(axis=1),
             force,
@@ -230,6 +221,23 @@ class _Pool:
             np.maximum(power, 0).mean(axis=1),
         )
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+
+class _Simulations:
+    """One mujoco.batch with live views of its state and of some derived fields."""
+
+    def __init__(self, model: mujoco.MjModel, robots: int, derived: tuple[str, ...]):
+        threads = 1 if robots < SMALL_BATCH else len(os.sched_getaffinity(0))
+        self.batch = batch.Batch(model, nsim=robots, nthread=threads)
+        state = ("qpos", "qvel", *(("act",) if model.na else ()), "qacc_warmstart")
+        self.state = [self.batch.bind(name) for name in state]
+        self.ctrl, self.wrench = self.batch.bind("ctrl"), self.batch.bind("xfrc_applied")
+        self.views = {name: self.batch.bind(name) for name in derived}
+        self.plants = _PlantWriter(model, self.batch)
+
+    def pack(self, base: np.ndarray) -> np.ndarray:
+        """The state of every simulation and its base position as an opaque payload."""
+        return np.ascontiguousarray(np.concatenate([*self.state, base], axis=1)).view(np.uint32)
 
 
 class _PlantWriter:
@@ -242,10 +250,7 @@ class _PlantWriter:
         self.fields: dict[str, np.ndarray] = {}
 
     def write(self, plant: np.ndarray, ids: np.ndarray) -> None:
-        """Gives the simulations `ids` their rows of plant [robots, fields]; no fields.
-
-        The nominal plant.
-        """
+        """Gives the simulations `ids` their rows of plant [robots, fields]; none: the nominal."""
         if not plant.shape[-1]:
             if not self.fields:
                 return
