@@ -60,7 +60,6 @@ def learning(studies) -> list[str]:
         "task return, IQM [95 %]",
         "seeds",
         "power, W",
-        "violating steps",
     )
     head = ["## Learning", "", "Final deterministic policies, 20 held-out episodes a run.", ""]
     return head + table(*columns, "violating steps", "minutes", "command", rows=rows)

@@ -1,0 +1,43 @@
+"""Draws the README's picture from a gap study: python benchmarks/picture.py RUN/gap/results.json."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from robo_rl import plots
+from robo_rl.content import read_json
+from robo_rl.files import write_text
+from robo_rl.safety_eval.statistics import rate_bounds
+from robo_rl.sim2real.gap import SUCCESS_FLOOR
+
+SHOWN = ("action_latency", "observation_jitter", "joint_velocity_noise")
+SHOWN += ("motor_weakness", "actuator_slew", "push")
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "images" / "degradation.svg"
+
+
+def drawn(sweep) -> plots.Degradation:
+    bounds = np.array([rate_bounds(k, sweep["episodes"]) for k in sweep["successes"]])
+    return plots.Degradation(
+        name=sweep["name"].replace("_", " "),
+        unit=sweep["unit"],
+        magnitudes=np.array(sweep["magnitudes"]),
+        success=np.array(sweep["successes"]) / sweep["episodes"],
+        low=bounds[:, 0],
+        high=bounds[:, 1],
+        retention=np.array(sweep["retention"]),
+        floor=SUCCESS_FLOOR,
+        measured=sweep["measured"],
+        breaking=sweep["breaking"]["point"],
+        verdict=sweep["verdict"],
+    )
+
+
+def main(path: Path) -> None:
+    sweeps = {s["name"]: s for s in read_json(path)["sweeps"]}
+    write_text(TARGET, plots.degradation([drawn(sweeps[name]) for name in SHOWN]))
+    print(TARGET)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
