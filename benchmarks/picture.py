@@ -1,4 +1,4 @@
-"""Draws the README's picture from a gap study: python benchmarks/picture.py RUN/gap/results.json."""
+"""Draws the README's picture: python benchmarks/picture.py RUN/gap/results.json."""
 
 import sys
 from pathlib import Path
