@@ -156,10 +156,7 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
 def replay(
     file: Annotated[Path, typer.Argument(help="A replay bundle.")], words: Words = None
 ) -> None:
-    """Run a stored episode again and check that it is the same to the last bit.
-
-    Gif=FILE draws it.
-    """
+    """Run a stored episode again and check it to the last bit; gif=FILE draws it."""
     from robo_rl.safety_eval import replay as replaying
 
     given = _keys(words, ("gif",), "replay")

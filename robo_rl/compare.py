@@ -1,7 +1,4 @@
-"""Comparison: algorithms and reward layers against each other over seeds, on both axes.
-
-With intervals.
-"""
+"""Algorithms and reward layers against each other, over seeds, on both axes, with intervals."""
 
 import itertools
 from collections.abc import Sequence
@@ -93,10 +90,7 @@ def compare(
     console: Console,
     episodes: int = 20,
 ) -> Comparison:
-    """Trains what is not trained yet (or goes on where it stopped).
-
-    Then evaluates every final policy.
-    """
+    """Trains what is not trained yet, then evaluates every final policy."""
     trained = []
     for variant, seed in itertools.product(arms, seeds):
         run = train_one(env_name, variant, seed, folder, overrides, console)

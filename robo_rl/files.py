@@ -29,10 +29,7 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, on disk and whole.
-
-    When the block ends well.
-    """
+    """A temporary path beside `path` that takes its place, whole, when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)

@@ -90,10 +90,7 @@ def failure_rates(rows: Sequence[tuple[Any, ...]], title: str) -> str:
 
 
 class Degradation(NamedTuple):
-    """One injector's sweep: success and retained return by magnitude.
-
-    With the two marks that matter.
-    """
+    """One injector's sweep: success and return by magnitude, with the two marks that matter."""
 
     name: str
     unit: str

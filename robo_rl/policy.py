@@ -24,10 +24,7 @@ HEADS = {"tanh": np.tanh, "clip": lambda x: np.clip(x, -1.0, 1.0)}
 
 @dataclass(frozen=True)
 class Network:
-    """A normaliser and a multilayer perceptron whose output, squashed by its head.
-
-    Is the mean action.
-    """
+    """A normaliser and a multilayer perceptron that give the mean action, squashed by a head."""
 
     mean: np.ndarray  # [observations]
     std: np.ndarray  # [observations]

@@ -1,7 +1,4 @@
-"""Builds the wheel, installs it into an empty folder.
-
-And checks that it finds every content file.
-"""
+"""Builds the wheel, installs it elsewhere, and checks that it finds every content file."""
 
 import os
 import subprocess

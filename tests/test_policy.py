@@ -92,10 +92,7 @@ def test_a_folder_without_a_policy_is_said(tmp_path):
 
 
 def test_a_policy_runs_in_plain_gymnasium_and_earns_the_same(run_folder):
-    """The same policy from the same state, in our environment and in theirs.
-
-    Over whole episodes.
-    """
+    """The same policy from the same states, in ours and in theirs, over whole episodes."""
     import gymnasium
 
     policy = robo_rl.load_policy(run_folder)

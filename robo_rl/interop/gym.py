@@ -20,10 +20,7 @@ def spaces(env: Environment) -> tuple[Box, Box]:
 
 
 class RobotEnv(gymnasium.Env):
-    """One robot. info: reward/<term> (weighted), cost/<name>, cost (their sum) and error.
-
-    All flat.
-    """
+    """One robot; info is flat: reward/<term> (weighted), cost/<name>, cost, error."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
 

@@ -58,10 +58,7 @@ def joint_speed_squared(t: Transition, *, joint: int) -> Array:
 
 
 def mechanical_power(t: Transition) -> Array:
-    """Sum over actuators of the positive mechanical power, W, mean over the step.
-
-    Braking is not credited.
-    """
+    """Positive mechanical power of all actuators, W, mean over the step; braking earns nothing."""
     return jnp.sum(t.after.positive_power_w)
 
 
@@ -76,10 +73,7 @@ def speed_excess(t: Transition, *, limit_mps: float) -> Array:
 
 
 def velocity_violation(t: Transition, *, limit_mps: float) -> Array:
-    """1 on a step whose speed is above the limit, else 0. Limits.
-
-    Safety-Gymnasium velocity tasks.
-    """
+    """1 on a step whose speed is above the limit, else 0 (Safety-Gymnasium velocity tasks)."""
     return (planar_speed_mps(t) > limit_mps).astype(jnp.float32)
 
 
@@ -111,10 +105,7 @@ def impact_violation(t: Transition, *, limit_bodyweights: float) -> Array:
 
 
 def joint_limit_excess(t: Transition, *, soft_fraction: float) -> Array:
-    """Sum over limited joints of the excursion beyond the soft limit.
-
-    As a share of the half range, >= 0.
-    """
+    """Excursion of limited joints beyond the soft limit, in half ranges, summed, >= 0."""
     return jnp.sum(_beyond_soft_limit(t, soft_fraction))
 
 

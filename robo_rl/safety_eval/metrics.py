@@ -165,10 +165,7 @@ def longest_run(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def debounced_events(flags: NDArray[np.bool_], gap: int) -> NDArray[np.int64]:
-    """Runs of True along the first axis, those at most `gap` steps apart counted once, [T.
-
-    N] to [N].
-    """
+    """Runs of True along the first axis, [T, N] to [N]; those at most `gap` apart count once."""
     events = np.zeros(flags.shape[1], int)
     since = np.full(flags.shape[1], gap + 1)
     for row in flags:

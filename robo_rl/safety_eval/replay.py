@@ -31,10 +31,7 @@ class Replayed(NamedTuple):
 def write_bundle(
     path: Path, env: Environment, start: State, track: Track, index: int, about: dict[str, Any]
 ) -> None:
-    """Stores episode `index`: its first state with every injection, its actions.
-
-    And what must come out.
-    """
+    """Stores episode `index`: first state with every injection, actions, and what must come out."""
     length = int(track.length[index])
     meta = {
         "format": FORMAT,

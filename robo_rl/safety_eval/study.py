@@ -1,7 +1,4 @@
-"""The safety study: every scenario of a suite in one batch, verdicts, regression, gate, report.
-
-Replays.
-"""
+"""The safety study: every scenario of a suite in one batch, verdicts, regression, gate."""
 
 import enum
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Suites and verdicts: which scenarios, which criteria, which thresholds.
-
-And what the evidence says.
-"""
+"""Suites and verdicts: scenarios, criteria, thresholds, and what the evidence says."""
 
 import enum
 from typing import Annotated

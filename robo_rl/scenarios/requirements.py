@@ -31,10 +31,7 @@ Requirement = Callable[[Trace], float]  # the margin; -inf .. inf, NaN = error, 
 
 
 def parse_requirement(body: Mapping[str, Any], where: str) -> Requirement:
-    """A requirement from its mapping: {always: PREDICATE}, or {recovers.
-
-    {after_s, within_s, holds_s, ...}}.
-    """
+    """A requirement from its mapping of one operator (always, eventually, recovers) to its body."""
     if len(body) != 1:
         raise content.UserError(f"{where}: one operator expected, found {sorted(body)}.")
     operator, inner = next(iter(body.items()))

@@ -1,4 +1,1 @@
-"""Everything that can go wrong on the way to a real robot, as data; profiles; gap studies.
-
-The checklist.
-"""
+"""What can go wrong on the way to a real robot, as data; profiles, gap study, checklist."""

@@ -205,10 +205,7 @@ def _together(
 
 
 def sweep_levels(measured: float | None, sweep_to: float, levels: int) -> NDArray[np.float64]:
-    """Zero, then `levels` magnitudes from the measured one (or a tenth of the range) to sweep_to.
-
-    Geometric.
-    """
+    """Zero, then `levels` magnitudes, geometric, from the measured one to sweep_to."""
     first = measured if measured is not None else sweep_to / 10.0
     return np.concatenate([[0.0], np.geomspace(first, sweep_to, levels)])
 

@@ -81,10 +81,7 @@ def _channel(robot: Robot, channel: str) -> np.ndarray:
 
 @injector("as the channel")
 def sensor_noise(i: Injection, robot: Robot, m: float, rng: Rng, channel: str) -> Injection:
-    """White Gaussian noise of standard deviation m on a group of channels.
-
-    Independent per channel.
-    """
+    """White Gaussian noise of deviation m on a group of channels, independent per channel."""
     std = i.sensors.noise_std + np.float32(m) * _channel(robot, channel)
     return i._replace(sensors=i.sensors._replace(noise_std=std))
 
@@ -148,10 +145,7 @@ def action_loss(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 
 @injector("1")
 def action_noise(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
-    """White Gaussian noise of standard deviation m, share of full command.
-
-    Independent per actuator.
-    """
+    """White Gaussian noise of deviation m, share of full command, independent per actuator."""
     return i._replace(
         actuation=i.actuation._replace(noise_std=i.actuation.noise_std + np.float32(m))
     )
@@ -186,10 +180,7 @@ def motor_weakness(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 
 @injector("1")
 def gain_error(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
-    """The torque constant (or kp and kd) of each motor is off by a factor, uniform in [1 - m.
-
-    1 + m].
-    """
+    """Each motor's torque constant (or kp and kd) is off by a factor, uniform in [1 - m, 1 + m]."""
     factor = 1.0 + m * rng.uniform(-1, 1, robot.model.nu)
     return _plant(i, gain_scale=i.plant.gain_scale * np.maximum(factor, 0.0).astype(np.float32))
 

@@ -1,7 +1,4 @@
-"""Profiles: per robot class, how large each departure from simulation really is.
-
-With unit and source.
-"""
+"""Profiles: how large each departure from simulation really is, with unit and source."""
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 

@@ -1,7 +1,4 @@
-"""Sensor injector: delay, bias, noise, quantisation and loss of readings.
-
-As a value with pure functions.
-"""
+"""Sensor injector: delay, bias, noise, quantisation and loss, as pure functions of a value."""
 
 from typing import NamedTuple
 

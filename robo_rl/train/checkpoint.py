@@ -1,7 +1,4 @@
-"""Checkpoints: the whole state of a training loop as plain arrays.
-
-Whole on disk or not there at all.
-"""
+"""Checkpoints: a training loop's whole state as plain arrays, whole on disk or not there."""
 
 import shutil
 from pathlib import Path

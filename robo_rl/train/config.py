@@ -1,7 +1,4 @@
-"""What a training run is: key=value over the presets in configs/.
-
-Checked before anything starts.
-"""
+"""What a training run is: key=value over the presets, checked before anything starts."""
 
 import difflib
 from pathlib import Path
@@ -28,10 +25,7 @@ class Strict(BaseModel):
 
 
 class Ppo(Strict):
-    """PPO hyperparameters; robots * unroll samples an iteration.
-
-    Split by robot into minibatches.
-    """
+    """PPO hyperparameters; robots * unroll samples an iteration, split by robot."""
 
     robots: Positive
     unroll: Positive

@@ -18,10 +18,7 @@ STD_EPSILON = 1e-6
 
 
 class Learner(NamedTuple):
-    """A training loop as three functions over one state.
-
-    Which is all that a checkpoint must hold.
-    """
+    """A training loop as three functions over one state, all that a checkpoint must hold."""
 
     init: Callable[[Array], Any]
     advance: Callable[[Any], tuple[Any, dict[str, Array]]]  # jitted; the state is donated
@@ -45,10 +42,7 @@ def to_network(
     activation: str,
     head: str,
 ) -> Network:
-    """Dense layers that end in the mean action, and the observation statistics.
-
-    As a stored policy.
-    """
+    """Dense layers that end in the mean action, and the statistics, as a stored policy."""
     return Network(
         mean=np.asarray(statistics.mean),
         std=np.asarray(statistics.std),

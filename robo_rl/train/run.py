@@ -255,10 +255,7 @@ def task_return(track: Track, env: Environment) -> np.ndarray:
 
 
 def evaluation_row(track: Track, env: Environment) -> dict[str, float]:
-    """One evaluation as a row: returns under the trained and the task layer, length, cost.
-
-    Falls.
-    """
+    """One evaluation as a row: returns (trained and task layer), length, cost, falls."""
     costs = sum(np.where(track.alive, c, 0.0).sum(axis=0) for c in track.costs.values())
     return {
         "return_mean": float(np.mean(track.episode_return)),

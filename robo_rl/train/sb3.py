@@ -1,7 +1,4 @@
-"""Stable-Baselines3 as second trainer.
-
-The reference everybody knows, on the same MDP, saved in one format.
-"""
+"""Stable-Baselines3 as second trainer: on the same MDP, saved in the same format."""
 
 import time
 from pathlib import Path

@@ -45,10 +45,7 @@ def test_a_thousand_random_steps_equal_gymnasium_v5(name):
 
 
 def advance(env, plant=None, wrench=None, robots=3, ctrl=0.3, steps=1):
-    """qpos and qvel of a few robots after some control steps from a low.
-
-    Bent pose in ground contact.
-    """
+    """State of a few robots some control steps after a low pose in ground contact."""
     qpos = np.tile(env.robot.qpos0, (robots, 1)).astype(np.float32)
     qpos[:, 1] -= LOWERED_M
     qvel = np.full((robots, env.robot.model.nv), 0.3, np.float32)

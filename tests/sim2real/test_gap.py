@@ -1,7 +1,4 @@
-"""Breaking points against values worked out by hand, profiles.
-
-And a real study of a real policy.
-"""
+"""Breaking points worked out by hand, profiles, and a real study of a real policy."""
 
 import json
 import math
