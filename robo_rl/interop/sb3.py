@@ -15,7 +15,7 @@ from robo_rl.interop.gym import flat_info, spaces
 
 
 class RobotVecEnv(VecEnv):
-    """Many robots for SB3; infos carry terminal_observation, TimeLimit.truncated, episode, costs."""
+    """Many robots for SB3; infos carry terminal_observation, TimeLimit.truncated and costs."""
 
     def __init__(self, env: Environment, robots: int, seed: int = 0, reward_scale: float = 1.0):
         self.env, self.reward_scale = env, reward_scale
