@@ -171,9 +171,7 @@ def replay(
     end = "fell" if done.track.fell[0] else "crashed" if done.track.crashed[0] else "ran to the end"
     console.print(f"{seconds:.2f} s, return {done.track.reward[:, 0].sum():.2f}, {end}")
     if "gif" in given:
-        from robo_rl.rendering import write_gif
-
-        console.print(f"Picture: {write_gif(done, Path(str(given['gif'])))}")
+        console.print(f"Picture: {replaying.write_gif(done, Path(str(given['gif'])))}")
     if done.same_state and done.same_rewards:
         console.print("Reproduced bit for bit.")
         return

@@ -1,8 +1,6 @@
 """Pictures of robots. Needs a GL library; everything else in the suite does without."""
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
@@ -10,11 +8,7 @@ import numpy as np
 from robo_rl.content import UserError
 from robo_rl.envs.step import Environment
 
-if TYPE_CHECKING:
-    from robo_rl.safety_eval.replay import Replayed
-
 WIDTH, HEIGHT = 640, 480
-GIF_FPS = 25
 HELP = (
     "rendering needs an OpenGL library and found none. On Debian or Ubuntu: apt-get install libegl1"
     " (then MUJOCO_GL=egl) or apt-get install libosmesa6 (then MUJOCO_GL=osmesa)."
@@ -51,21 +45,3 @@ class Camera:
     def close(self) -> None:
         """Frees the GL context."""
         self.renderer.close()
-
-
-def write_gif(done: "Replayed", path: Path) -> Path:
-    """A replayed episode as an animated GIF."""
-    import imageio.v3 as imageio
-    import jax
-
-    env, camera = done.env, Camera(done.env, 320, 240)
-    step, state = jax.jit(env.step_batch), done.start
-    every = max(1, round(1.0 / (GIF_FPS * env.control_s)))
-    frames = []
-    for k in range(int(done.track.length[0])):
-        state = step(state, done.track.action[k])
-        if k % every == 0:
-            frames.append(camera.picture(np.asarray(state.bits[0])))
-    camera.close()
-    imageio.imwrite(path, np.stack(frames), duration=1000 * every * env.control_s, loop=0)
-    return path

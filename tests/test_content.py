@@ -27,7 +27,7 @@ LEVELS = {  # a module may import only from its own level or from below
     "rewards": 3,
     "envs": 3,
     "contract": 4,
-    "rendering": 7,
+    "rendering": 4,
     "sim2real.injectors": 4,
     "sim2real.profiles": 5,
     "scenarios": 5,

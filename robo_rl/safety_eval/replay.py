@@ -11,9 +11,11 @@ from robo_rl import files, trees
 from robo_rl.content import UserError
 from robo_rl.contract import model_digest, versions
 from robo_rl.envs.step import Environment, State, make
+from robo_rl.rendering import Camera
 from robo_rl.safety_eval.rollout import Track, replay_from
 
 FORMAT = "robo_rl.replay/1"
+GIF_FPS = 25
 
 
 class Replayed(NamedTuple):
@@ -92,6 +94,23 @@ def replay(path: Path) -> Replayed:
         same_rewards=not different.size,
         first_difference=int(different[0]) if different.size else None,
     )
+
+
+def write_gif(done: Replayed, path: Path) -> Path:
+    """A replayed episode as an animated GIF."""
+    import imageio.v3 as imageio
+
+    env, camera = done.env, Camera(done.env, 320, 240)
+    step, state = jax.jit(env.step_batch), done.start
+    every = max(1, round(1.0 / (GIF_FPS * env.control_s)))
+    frames = []
+    for k in range(int(done.track.length[0])):
+        state = step(state, done.track.action[k])
+        if k % every == 0:
+            frames.append(camera.picture(np.asarray(state.bits[0])))
+    camera.close()
+    imageio.imwrite(path, np.stack(frames), duration=1000 * every * env.control_s, loop=0)
+    return path
 
 
 def _batched(env: Environment) -> Any:
