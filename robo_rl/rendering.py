@@ -1,7 +1,5 @@
 """Pictures of robots. Needs a GL library; everything else in the suite does without."""
 
-import os
-
 import mujoco
 import numpy as np
 
@@ -19,8 +17,6 @@ class Camera:
     """Draws states of one environment's robot; off screen."""
 
     def __init__(self, env: Environment, width: int = WIDTH, height: int = HEIGHT):
-        if not os.environ.get("DISPLAY"):
-            os.environ.setdefault("MUJOCO_GL", "egl")
         self.env, self.data = env, mujoco.MjData(env.robot.model)
         try:
             self.renderer = mujoco.Renderer(env.robot.model, height, width)
