@@ -2,7 +2,7 @@
 
 Contestants in turn, several rounds, ratios of each round.
 
-Usage: python benchmarks/speed.py [ROUNDS].
+Usage: python benchmarks/speed.py [ROUNDS] [WORD IN THE TITLE]; other groups keep their figures.
 Writes benchmarks/results/speed.json and prints the table.
 """
 
@@ -47,9 +47,12 @@ def measure(name: str) -> float | None:
     return float(json.loads(done.stdout.strip().splitlines()[-1])["rate"])
 
 
-def main(rounds: int) -> None:
-    results = {}
+def main(rounds: int, word: str) -> None:
+    target = HERE / "results" / "speed.json"
+    results = json.loads(target.read_text())["results"] if target.exists() else {}
     for title, contestants in GROUPS.items():
+        if word not in title:
+            continue
         rates = {name: [] for name in contestants}
         for _ in range(rounds):
             for name in contestants:
@@ -72,10 +75,11 @@ def main(rounds: int) -> None:
                 f" {statistics.median(ratios):6.2f}"
             )
     write_json(
-        HERE / "results" / "speed.json",
+        target,
         {"results": results, "rounds": rounds, "versions": versions()},
     )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    given = sys.argv[1:]
+    main(int(given[0]) if given else 3, given[1] if len(given) > 1 else "")
