@@ -10,6 +10,7 @@ from brax.training.acme import running_statistics
 from brax.training.agents.ppo import losses, networks
 from brax.training.types import Transition
 
+from robo_rl.content import UserError
 from robo_rl.engines.base import Array
 from robo_rl.envs.step import Environment, State
 from robo_rl.policy import Network
@@ -40,8 +41,8 @@ class PpoState(NamedTuple):
 def ppo(env: Environment, hyper: Ppo) -> Learner:
     """PPO on an environment; truncated episodes are bootstrapped from where they stopped."""
     if hyper.robots % hyper.minibatches:
-        raise ValueError(
-            f"robots ({hyper.robots}) must be a multiple of minibatches ({hyper.minibatches})"
+        raise UserError(
+            f"ppo.robots={hyper.robots} must be a multiple of ppo.minibatches={hyper.minibatches}."
         )
     nets = networks.make_ppo_networks(
         env.observation_size,

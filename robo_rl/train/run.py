@@ -77,11 +77,6 @@ def build(config: TrainConfig) -> tuple[Environment, Learner]:
     """The environment and training loop of a run."""
     env = make(config.env, config.reward)
     if isinstance(config.hyper, Ppo):
-        if config.hyper.robots % config.hyper.minibatches:
-            raise UserError(
-                f"ppo.robots={config.hyper.robots} must be a multiple of"
-                f" ppo.minibatches={config.hyper.minibatches}."
-            )
         return env, ppo(env, config.hyper)
     assert isinstance(config.hyper, Sac)
     return env, sac(env, config.hyper)

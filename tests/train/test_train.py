@@ -87,6 +87,11 @@ def test_a_run_resumed_from_a_checkpoint_ends_bit_for_bit_the_same(learner, refe
     assert equal(trees.to_arrays(state), states[4]) == []
 
 
+def test_robots_that_do_not_fit_the_minibatches_are_refused(tmp_path):
+    with pytest.raises(content.UserError, match="ppo.robots=3 must be a multiple"):
+        run.build(tiny("ppo", tmp_path, ppo={**TINY["ppo"], "robots": 3}))
+
+
 def test_the_seed_matters(learner, reference):
     other, _ = learner.advance(learner.init(jax.random.key(7)))
     assert equal(trees.to_arrays(other), reference[0][1])
