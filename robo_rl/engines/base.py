@@ -70,10 +70,8 @@ class Readout(NamedTuple):
     base_position_w_m: Array  # [3]
     base_rotation: Array  # [3, 3] base frame to world
     base_velocity_w_mps: Array  # [3] displacement of the base frame / control period
-    sensors_peak: Array  # [sensors] largest magnitude over the substeps
     actuator_force: Array  # [nu] last substep, N or N m before the gear
-    power_w: Array  # [nu] mean over the substeps of force * velocity
-    positive_power_w: Array  # [nu] mean over the substeps of max(force * velocity, 0)
+    power_w: Array  # [substeps, nu] force * velocity of each actuator, signed
 
 
 class Engine(Protocol):

@@ -43,20 +43,20 @@ class Transition(NamedTuple):
 
 def from_readout(robot: "Robot", readout: Readout) -> Signals:
     """The true signals at the end of a control step."""
-    qpos, qvel, force, sensors = split_sample(robot.model, readout.samples[-1])
+    qpos, qvel, force, sensors = split_sample(robot.model, readout.samples)
     return Signals(
-        qpos=qpos,
-        qvel=qvel,
-        constraint_force=force,
-        sensors=sensors,
-        sensors_peak=readout.sensors_peak,
+        qpos=qpos[-1],
+        qvel=qvel[-1],
+        constraint_force=force[-1],
+        sensors=sensors[-1],
+        sensors_peak=jnp.max(jnp.abs(sensors), axis=0),
         qpos_rate=readout.qpos_rate,
         base_position_w_m=readout.base_position_w_m,
         base_rotation=readout.base_rotation,
         base_velocity_w_mps=readout.base_velocity_w_mps,
         actuator_force=readout.actuator_force,
-        power_w=readout.power_w,
-        positive_power_w=readout.positive_power_w,
+        power_w=jnp.mean(readout.power_w, axis=0),
+        positive_power_w=jnp.mean(jnp.maximum(readout.power_w, 0.0), axis=0),
     )
 
 

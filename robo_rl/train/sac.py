@@ -25,7 +25,7 @@ from robo_rl.train.learner import (
     to_network,
 )
 
-STEPS_PER_ADVANCE = 32  # of all robots
+STEPS_PER_ADVANCE = 8  # of all robots
 
 
 class Weights(NamedTuple):

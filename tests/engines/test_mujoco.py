@@ -10,6 +10,7 @@ import pytest
 from robo_rl.engines import mujoco as engine_module
 from robo_rl.engines.base import nominal_plant
 from robo_rl.envs import mdp
+from robo_rl.envs.signals import from_readout
 from robo_rl.envs.step import make
 
 LOWERED_M = 0.05  # the hopper's foot then touches the ground
@@ -171,12 +172,23 @@ def test_each_substep_gets_its_own_control(hopper):
 
 def test_power_is_force_times_velocity_and_braking_is_not_credited(hopper):
     _, readout = advance(hopper, steps=2)
-    signed, positive = np.asarray(readout.power_w), np.asarray(readout.positive_power_w)
-    assert (positive >= 0).all() and (positive >= signed - 1e-5).all()
+    first = jax.tree.map(lambda part: part[0], readout)
+    signals = from_readout(hopper.robot, first)
+    signed, positive = np.asarray(signals.power_w), np.asarray(signals.positive_power_w)
+    by_substep = np.asarray(first.power_w)
+    np.testing.assert_allclose(signed, by_substep.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(positive, by_substep.clip(0).mean(axis=0), rtol=1e-5)
     force = np.asarray(readout.actuator_force)
     np.testing.assert_allclose(
         force, 0.3, rtol=1e-6
     )  # torque motors: control times gain 1, gear apart
+
+
+def test_a_peak_is_the_largest_magnitude_of_any_substep(hopper):
+    _, readout = advance(hopper, steps=2)
+    first = jax.tree.map(lambda part: np.array(part[0]), readout)
+    first.samples[1, -1] = -7.5
+    assert from_readout(hopper.robot, first).sensors_peak[-1] == 7.5
 
 
 def test_inactive_robots_keep_their_state_bit_for_bit(hopper):
