@@ -61,14 +61,9 @@ def train(words: Words = None) -> None:
 
 
 def _train(resolved: Any, *, resume: bool) -> None:
-    from robo_rl.train import run
+    from robo_rl.train import run, trainers
 
-    if resolved.trainer == "sb3":
-        from robo_rl.train import sb3
-
-        folder = sb3.train(resolved, console, resume=resume)
-    else:
-        folder = run.train(resolved, console, resume=resume)
+    folder = trainers.train(resolved, console, resume=resume)
     rows = run.read_rows(folder / "evaluation.csv")
     if rows:
         last = rows[-1]
@@ -86,15 +81,20 @@ def compare(words: Words = None) -> None:
 
     robo-rl compare env=hopper algo=ppo,sac reward=task,energy,safety seeds=5 out=DIR
 
-    Runs that are already there are kept, unfinished ones go on. ppo.KEY=..., sac.KEY=... and
-    trainer=sb3 are passed to training; episodes: final evaluation episodes per run.
+    trainer=jax,sb3 sets our trainer against Stable-Baselines3 at equal hyperparameters. Runs that
+    are already there are kept, unfinished ones go on. ppo.KEY=... and sac.KEY=... are passed to
+    training; episodes: final evaluation episodes per run.
     """
     from robo_rl import compare as comparing
     from robo_rl.train import config
 
     given = config.parse(words or [])
     env = _needed(given, "env", "compare")
-    arms = comparing.variants(_list(given, "algo", "ppo,sac"), _list(given, "reward", "task"))
+    arms = comparing.variants(
+        _list(given, "algo", "ppo,sac"),
+        _list(given, "reward", "task"),
+        _list(given, "trainer", "jax"),
+    )
     seeds, episodes = range(_count(given, "seeds", 3)), _count(given, "episodes", 20)
     folder = Path(str(given.pop("out", f"runs/compare-{env}")))
     result = comparing.compare(env, arms, seeds, folder, given, console, episodes)

@@ -24,6 +24,7 @@ from robo_rl.safety_eval.statistics import (
 )
 from robo_rl.train import config as configuration
 from robo_rl.train import run as runs
+from robo_rl.train import trainers as training
 
 COMPARE_SEED = 9_000_011  # of the final evaluation, held out from training and from the curves
 BEHAVIOUR = {  # metric -> which way is better
@@ -38,13 +39,15 @@ CURVE_POINTS = 60
 
 
 class Variant(NamedTuple):
-    """One arm of the comparison: an algorithm under a reward layer."""
+    """One arm of the comparison: an algorithm under a reward layer, in a trainer."""
 
     algo: str
     reward: str
+    trainer: str = "jax"
 
     def __str__(self) -> str:
-        return f"{self.algo.upper()} {self.reward}"
+        other = "" if self.trainer == "jax" else f" ({self.trainer})"
+        return f"{self.algo.upper()} {self.reward}{other}"
 
 
 class Trained(NamedTuple):
@@ -76,9 +79,11 @@ class Comparison(NamedTuple):
         return list(dict.fromkeys(t.variant for t in self.trained))
 
 
-def variants(algos: Sequence[str], rewards: Sequence[str]) -> list[Variant]:
-    """Every algorithm under every reward layer."""
-    return [Variant(a, r) for a, r in itertools.product(algos, rewards)]
+def variants(
+    algos: Sequence[str], rewards: Sequence[str], trainers: Sequence[str] = ("jax",)
+) -> list[Variant]:
+    """Every algorithm under every reward layer in every trainer."""
+    return [Variant(*arm) for arm in itertools.product(algos, rewards, trainers)]
 
 
 def compare(
@@ -111,6 +116,7 @@ def train_one(
         "env": env_name,
         "algo": variant.algo,
         "reward": variant.reward,
+        "trainer": variant.trainer,
         "seed": seed,
         **overrides,
     }
@@ -119,19 +125,11 @@ def train_one(
     out = folder / Path(configuration.default_folder(asked)).name
     wanted = configuration.resolve({**asked, "out": str(out)})
     if not (out / "config.yaml").exists():
-        return _train(wanted, console, resume=False)
+        return training.train(wanted, console)
     found = runs.load_config(out).model_copy(update={"out": str(out)})
     if found != wanted:
         raise UserError(f"{out} holds a run with other settings; name another folder (out=DIR).")
-    return _train(wanted, console, resume=True)
-
-
-def _train(wanted: configuration.TrainConfig, console: Console, *, resume: bool) -> Path:
-    if wanted.trainer == "sb3":
-        from robo_rl.train import sb3
-
-        return sb3.train(wanted, console, resume=resume)
-    return runs.train(wanted, console, resume=resume)
+    return training.train(wanted, console, resume=True)
 
 
 def evaluate_one(env_name: str, variant: Variant, seed: int, run: Path, episodes: int) -> Trained:
@@ -341,6 +339,7 @@ def _data(result: Comparison, command: str) -> dict[str, Any]:
             "variant": str(t.variant),
             "algo": t.variant.algo,
             "reward": t.variant.reward,
+            "trainer": t.variant.trainer,
             "seed": t.seed,
             "run": str(t.folder),
             "task_return": t.task_return,

@@ -1,0 +1,17 @@
+"""Which code trains a configuration: ours in JAX, or Stable-Baselines3."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from robo_rl.train import run
+from robo_rl.train.config import TrainConfig
+
+
+def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Path:
+    """Trains with the trainer the configuration names; returns the run folder."""
+    if config.trainer == "sb3":
+        from robo_rl.train import sb3  # torch takes seconds to import
+
+        return sb3.train(config, console, resume=resume)
+    return run.train(config, console, resume=resume)
