@@ -21,7 +21,6 @@ VERSIONED = ("jax", "brax", "mujoco", "gymnasium", "numpy", "torch", "stable-bas
 def describe(env: Environment) -> dict[str, Any]:
     """Observation and action layout, units, rates and digests of an environment."""
     low, high = env.robot.model.actuator_ctrlrange.T
-    joints = env.robot.model.actuator_trnid[:, 0]
     return {
         "env": env.name,
         "reward": env.layer,
@@ -33,11 +32,13 @@ def describe(env: Environment) -> dict[str, Any]:
         "action": [
             {
                 "name": name,
-                "joint": env.robot.model.joint(int(joint)).name,
+                "drives": driven,
                 "range": [-1.0, 1.0],
                 "ctrl_range": [float(a), float(b)],
             }
-            for name, joint, a, b in zip(env.robot.actuator_names, joints, low, high, strict=True)
+            for name, driven, a, b in zip(
+                env.robot.actuator_names, env.robot.driven_names, low, high, strict=True
+            )
         ],
         "model_sha256": model_digest(env.robot.model),
         "versions": versions(),

@@ -26,9 +26,7 @@ class Camera:
         mujoco.mjv_defaultFreeCamera(env.robot.model, self.camera)
         self.camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
         self.camera.trackbodyid = env.robot.base_body
-        self.camera.distance = (
-            3.5 if env.robot.file.ground else min(2.2 * env.robot.model.stat.extent, 4.0)
-        )
+        self.camera.distance = min(3.5, 2.6 * env.robot.model.stat.extent)
         self.camera.azimuth, self.camera.elevation = 90.0, -12.0 if env.robot.file.ground else -45.0
 
     def picture(self, bits: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ class Plant(NamedTuple):
     gain_scale: Array  # [nu] multiplies actuator gain and bias: torque constant, or kp and kd
     force_limit_scale: Array  # [nu] share of the nominal maximal force that is available
     gravity_offset_mps2: Array  # [3] world frame, added to the model's gravity
+    wind_w_mps: Array  # [3] world frame, added to the model's wind; acts where the medium is dense
 
 
 def plant_shapes(model: mujoco.MjModel) -> dict[str, tuple[int, ...]]:
@@ -44,6 +45,7 @@ def plant_shapes(model: mujoco.MjModel) -> dict[str, tuple[int, ...]]:
         "gain_scale": actuators,
         "force_limit_scale": actuators,
         "gravity_offset_mps2": (3,),
+        "wind_w_mps": (3,),
     }
 
 
@@ -69,7 +71,7 @@ class Readout(NamedTuple):
     qpos_rate: Array  # [nq] (qpos after - qpos before) / control period, differenced in float64
     base_position_w_m: Array  # [3]
     base_rotation: Array  # [3, 3] base frame to world
-    base_velocity_w_mps: Array  # [3] displacement of the base frame / control period
+    base_velocity_w_mps: Array  # [3] displacement / control period of the base or its tree's CoM
     actuator_force: Array  # [nu] last substep, N or N m before the gear
     power_w: Array  # [substeps, nu] force * velocity of each actuator, signed
 
@@ -104,6 +106,14 @@ class Engine(Protocol):
 
 
 Frames = tuple[tuple[str, int], ...]  # ("body" or "site", index): frames whose position is a sensor
+
+
+class Tracking(NamedTuple):
+    """Which parts of a model a readout follows."""
+
+    base_body: int
+    from_com: bool = False  # base velocity is that of the centre of mass of the base's tree
+    frames: Frames = ()
 
 
 def sensor_width(model: mujoco.MjModel, frames: Frames) -> int:

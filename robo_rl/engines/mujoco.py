@@ -20,6 +20,7 @@ from robo_rl.engines.base import (
     Frames,
     Plant,
     Readout,
+    Tracking,
     channels,
     nominal_plant,
     plant_shapes,
@@ -37,11 +38,10 @@ SMALL_BATCH = 8  # below this, handing work to threads costs more than it saves
 class MujocoEngine:
     """The `mujoco` engine for one model; every batch size gets its own pool of simulations."""
 
-    def __init__(self, model: mujoco.MjModel, substeps: int, base_body: int, frames: Frames = ()):
+    def __init__(self, model: mujoco.MjModel, substeps: int, tracking: Tracking):
         self.model = model
         self.substeps = substeps
-        self.base_body = base_body
-        self.frames = frames
+        self.tracking = tracking
         # A diverged simulation must stay visibly diverged, not silently restart from qpos0.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         if (
@@ -49,7 +49,7 @@ class MujocoEngine:
         ):  # one kinematic tree is one island: finding it costs 8 %, changes no bit
             model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
         self._state_size = model.nq + 2 * model.nv + model.na + 3
-        self._readout = _readout_shape(model, substeps, frames)
+        self._readout = _readout_shape(model, substeps, tracking.frames)
         self._pools: dict[int, _Pool] = {}
         self._lock = threading.Lock()
 
@@ -139,12 +139,14 @@ class _Pool:
 
     def __init__(self, engine: MujocoEngine, robots: int):
         self.lock = threading.Lock()
-        self.model, self.substeps, self.base = engine.model, engine.substeps, engine.base_body
-        self.frames = engine.frames
+        self.model, self.substeps = engine.model, engine.substeps
+        self.base, from_com, self.frames = engine.tracking
+        self.moving = "subtree_com" if from_com else "xpos"
         self.recorded = (*RECORDED, "xpos", "site_xpos") if self.frames else RECORDED
         # What is bound is copied out after every call, so stepping binds no more than it reads.
-        self.stepping = _Simulations(self.model, robots, ("xpos", "xmat"))
-        self.starting = _Simulations(self.model, robots, (*RECORDED, "xpos", "xmat", "site_xpos"))
+        pose = dict.fromkeys(("xpos", "xmat", self.moving))
+        self.stepping = _Simulations(self.model, robots, (*pose,))
+        self.starting = _Simulations(self.model, robots, (*RECORDED, *pose, "site_xpos"))
 
     def reset(
         self, active: np.ndarray, qpos: np.ndarray, qvel: np.ndarray, plant: np.ndarray
@@ -157,7 +159,7 @@ class _Pool:
         sims.batch.forward(ids=ids)
         now = self._sample({name: view[ids, None] for name, view in sims.views.items()})
         samples = np.repeat(now, self.substeps, axis=1)
-        base = sims.views["xpos"][:, self.base]
+        base = sims.views[self.moving][:, self.base]
         still = np.zeros((ids.size, self.substeps, self.model.nu))
         rate = np.zeros((ids.size, self.model.nq))
         force = sims.views["actuator_force"][ids]
@@ -187,7 +189,7 @@ class _Pool:
         period_s = self.model.opt.timestep * self.substeps
         base_before = before[:, at : at + 3]
         base = base_before.copy()
-        base[rows] = sims.views["xpos"][rows, self.base]
+        base[rows] = sims.views[self.moving][rows, self.base]
         rate = (sims.state[0] - before[:, : self.model.nq])[rows] / period_s
         velocity = (base - base_before)[rows] / period_s
         force = records["actuator_force"]
@@ -280,6 +282,7 @@ _PLANT_FIELDS = (
     "actuator_forcelimited",
     "actuator_forcerange",
     "opt.gravity",
+    "opt.wind",
 )
 
 
@@ -307,6 +310,7 @@ def plant_fields(model: mujoco.MjModel, flat: np.ndarray) -> dict[str, np.ndarra
         "actuator_forcelimited": changed | model.actuator_forcelimited.astype(bool),
         "actuator_forcerange": force_range,
         "opt.gravity": model.opt.gravity + plant.gravity_offset_mps2,
+        "opt.wind": model.opt.wind + plant.wind_w_mps,
     }
 
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from robo_rl.envs.mdp import End
+from robo_rl.envs.signals import tilt_rad
 
 INF = float("inf")
 
@@ -24,6 +25,16 @@ def state_outside(limit: float) -> End:
         return jnp.any(jnp.abs(jnp.concatenate([s.qpos, s.qvel])[2:]) >= limit)
 
     return End(f"|state[2:]| >= {limit:g}", met)
+
+
+def goal_error_above(limit: float) -> End:
+    """The robot is further than this from what the task asks for, in the goal's unit."""
+    return End(f"goal error > {limit:g}", lambda robot, s: s.goal_error > limit)
+
+
+def tilted_beyond(limit_rad: float) -> End:
+    """The base leans further than this from upright."""
+    return End(f"tilt > {limit_rad:g} rad", lambda robot, s: tilt_rad(s) > limit_rad)
 
 
 def below(sensor: str, height_m: float) -> End:

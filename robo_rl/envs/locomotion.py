@@ -70,6 +70,21 @@ def ant() -> Mdp:
     )
 
 
+@register("humanoid", "locomotion", "gymnasium")
+def humanoid() -> Mdp:
+    """A humanoid walks along world x, seeing joint positions and velocities only."""
+    return Mdp(
+        robot="humanoid",
+        control_hz=200.0 / 3.0,
+        episode_s=15.0,
+        observe=(see.positions(2), see.velocities()),
+        rewards="humanoid",
+        terminate=(position_outside(2, 1.0, 2.0),),
+        reset=resets.uniform(1e-2, 1e-2),
+        gymnasium_id="Humanoid-v5",
+    )
+
+
 @register("swimmer", "locomotion", "gymnasium")
 def swimmer() -> Mdp:
     """A three-link swimmer moves along world x in a viscous plane; it is never terminated."""

@@ -32,6 +32,15 @@ class Reset(NamedTuple):
     draw: Callable[[Robot, Array, Array], tuple[Array, Array]]
 
 
+class Goal(NamedTuple):
+    """What an episode asks for: a pure function of its key and of time; nothing is stored."""
+
+    name: str
+    at: Callable[[Robot, Array, Array], Array]  # (robot, key of the episode, time s) -> [goal]
+    error: Callable[[Robot, Signals], Array]  # how far the robot is from the signals' goal, >= 0
+    error_unit: str
+
+
 @dataclass(frozen=True)
 class Mdp:
     """State, action, reward, termination and constraints of a task, declared."""
@@ -44,6 +53,7 @@ class Mdp:
     terminate: tuple[End, ...]
     reset: Reset
     gymnasium_id: str | None = None
+    goal: Goal | None = None
 
     @property
     def episode_steps(self) -> int:

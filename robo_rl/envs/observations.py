@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from robo_rl.envs.mdp import Observe
+from robo_rl.envs.signals import rotation_matrix
 
 VELOCITY_CLIP = 10.0  # Gymnasium's hopper, walker2d and double pendulum clip here
 
@@ -48,6 +49,45 @@ def offset(of: str, to: str, axes: int) -> Observe:
         return (s.sensors[robot.sensor(of)] - s.sensors[robot.sensor(to)])[:axes]
 
     return Observe(f"{of} - {to}", "m", read)
+
+
+def last_action() -> Observe:
+    """The action of the last step, in [-1, 1]."""
+    return Observe("last action", "1", lambda robot, s: s.action)
+
+
+def goal() -> Observe:
+    """What the task asks for now, as the MDP's goal declares it."""
+    return Observe("goal", "as the goal", lambda robot, s: s.goal)
+
+
+def to_goal(frame: str) -> Observe:
+    """Goal position minus the position of a frame sensor, world frame."""
+    return Observe(
+        f"goal - {frame}", "m", lambda robot, s: s.goal[:3] - s.sensors[robot.sensor(frame)]
+    )
+
+
+def base_to_goal() -> Observe:
+    """Goal position minus the position of a free-floating base, world frame."""
+    return Observe("goal - base", "m", lambda robot, s: s.goal[:3] - s.qpos[:3])
+
+
+def base_rotation() -> Observe:
+    """Rotation matrix of a free-floating base to the world, row by row, from its quaternion."""
+    return Observe("base rotation", "1", lambda robot, s: rotation_matrix(s.qpos[3:7]).reshape(9))
+
+
+def gravity_in_base() -> Observe:
+    """Unit vector of gravity in the frame of a free-floating base: what a resting IMU senses."""
+    return Observe("gravity direction", "1", lambda robot, s: -rotation_matrix(s.qpos[3:7])[2])
+
+
+def joint_offsets() -> Observe:
+    """Joint positions minus the home pose, behind a free-floating base."""
+    return Observe(
+        "qpos[7:] - home", "rad", lambda robot, s: s.qpos[7:] - robot.qpos0[7:].astype(np.float32)
+    )
 
 
 def _name(what: str, start: int, stop: int | None) -> str:

@@ -1,13 +1,18 @@
 """MDPs as tables for the terminal: state, action, reward, termination, constraints."""
 
 import jax
+import mujoco
+import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from robo_rl.engines.mujoco import nominal_force_limit
 from robo_rl.envs import mdp
 from robo_rl.envs.step import make
 from robo_rl.rewards.layers import LAYERS, Weighted
+
+HINGE = int(mujoco.mjtJoint.mjJNT_HINGE)
 
 
 def list_table() -> Table:
@@ -38,18 +43,15 @@ def mdp_table(name: str) -> Group:
             o.unit,
             str(jax.eval_shape(lambda s, o=o: o.read(env.robot, s), signals).shape[0]),
         )
-    acts = Table("action in [-1, 1]", "joint", "control range", "largest force or torque")
+    acts = Table("action in [-1, 1]", "drives", "control range", "largest force or torque")
     model = env.robot.model
     for i, actuator in enumerate(env.robot.actuator_names):
         low, high = model.actuator_ctrlrange[i]
-        largest = (
-            abs(model.actuator_gear[i, 0])
-            * max(abs(low), abs(high))
-            * abs(model.actuator_gainprm[i, 0])
-        )
-        joint = model.joint(int(model.actuator_trnid[i, 0]))
-        unit = "N" if int(joint.type[0]) == 2 else "N m"
-        acts.add_row(actuator, joint.name, f"[{low:g}, {high:g}]", f"{largest:g} {unit}")
+        largest = np.abs(model.actuator_gear[i]).max() * nominal_force_limit(model)[i]
+        dof = env.robot.driven_dofs[i]
+        turns = dof >= 0 and int(model.jnt_type[model.dof_jntid[dof]]) == HINGE
+        row = (f"[{low:g}, {high:g}]", f"{largest:g} {'N m' if turns else 'N'}")
+        acts.add_row(actuator, env.robot.driven_names[i], *row)
     return Group(seen, acts, _rewards(env.rewards.weighted), _costs(env.rewards.costs), _rest(env))
 
 
@@ -77,9 +79,12 @@ def _meaning(w: Weighted) -> str:
 
 
 def _rest(env) -> Text:  # noqa: ANN001
+    goal = ""
+    if env.mdp.goal:
+        goal = f"Goal: {env.mdp.goal.name}; its error is in {env.mdp.goal.error_unit}\n"
     ends = " or ".join(end.name for end in env.mdp.terminate) or "never"
     return Text(
-        f"Terminated when: {ends}\n"
+        f"{goal}Terminated when: {ends}\n"
         f"Truncated after: {env.mdp.episode_s:g} s = {env.mdp.episode_steps} steps\n"
         f"Reset: {env.mdp.reset.name}\n"
         f"Control {env.mdp.control_hz:g} Hz, physics {1 / env.substep_s:g} Hz"

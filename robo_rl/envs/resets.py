@@ -1,7 +1,8 @@
-"""Initial-state distributions, as Gymnasium v5 defines them."""
+"""Initial-state distributions: Gymnasium v5's, and those of floating bases and servo arms."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from robo_rl.engines.base import Array
 from robo_rl.envs.mdp import Reset
@@ -47,6 +48,44 @@ def reaching(position: float, velocity: float, target_radius_m: float) -> Reset:
     return Reset(
         f"qpos0 + U(+-{position:g}), target uniform in a disc of {target_radius_m:g} m", draw
     )
+
+
+def floating(
+    position_m: float, tilt_rad: float, speed_mps: float, rate_radps: float, joint_rad: float = 0.0
+) -> Reset:
+    """A free base around its home: box of positions, tilt about a horizontal axis, velocities.
+
+    The joints behind it start within joint_rad of their home.
+    """
+
+    def draw(robot: Robot, key: Array, scale: Array) -> tuple[Array, Array]:
+        at, axis, angle, speed, joints = jax.random.split(key, 5)
+        moved = scale * _symmetric(at, 3, position_m)
+        heading = jax.random.uniform(axis, maxval=2 * jnp.pi)
+        half = scale * jax.random.uniform(angle, maxval=tilt_rad) / 2
+        lean = jnp.sin(half) * jnp.array([jnp.cos(heading), jnp.sin(heading), 0.0])
+        qpos = _qpos0(robot).at[:3].add(moved).at[3].set(jnp.cos(half)).at[4:7].set(lean)
+        qpos = qpos.at[7:].add(scale * _symmetric(joints, robot.model.nq - 7, joint_rad))
+        limits = jnp.array([speed_mps] * 3 + [rate_radps] * 3 + [0.0] * (robot.model.nv - 6))
+        return qpos, scale * limits * _symmetric(speed, robot.model.nv, 1.0)
+
+    return Reset(
+        f"home + U(+-{position_m:g} m), tilt U(0, {tilt_rad:g} rad), joints U(+-{joint_rad:g}),"
+        f" speed U(+-{speed_mps:g} m/s, +-{rate_radps:g} rad/s)",
+        draw,
+    )
+
+
+def joints_anywhere(share: float) -> Reset:
+    """Every joint uniform within this share of its range around the middle, at rest."""
+
+    def draw(robot: Robot, key: Array, scale: Array) -> tuple[Array, Array]:
+        low, high = robot.model.jnt_range.T.astype(np.float32)
+        middle, half = (low + high) / 2, (high - low) / 2
+        qpos = middle + scale * share * half * _symmetric(key, robot.model.nq, 1.0)
+        return qpos, jnp.zeros(robot.model.nv)
+
+    return Reset(f"joints uniform within {100 * share:g} % of their ranges, at rest", draw)
 
 
 def _qpos0(robot: Robot) -> Array:

@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from robo_rl import content
-from robo_rl.engines.base import Frames
+from robo_rl.engines.base import Tracking
 from robo_rl.envs.channels import Channel, describe_channels
 
+JOINT_DRIVES = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 
 
@@ -25,6 +26,7 @@ class RobotFile(BaseModel):
     model: str  # "gymnasium:FILE" for a model inside the gymnasium package, else a file beside it
     describe: str
     base_body: str
+    velocity_from: Literal["base", "com"] = "base"  # whose displacement is the base velocity
     base_joints: tuple[str, ...] = ()
     ground: str | None = None
     feet: tuple[str, ...] = ()
@@ -63,11 +65,25 @@ class Robot:
     @functools.cached_property
     def actuator_names(self) -> tuple[str, ...]:
         """The name of each actuator, or of the joint it drives."""
-        joints = self.model.actuator_trnid[:, 0]
         return tuple(
-            self.model.actuator(i).name or self.model.joint(int(joints[i])).name
-            for i in range(self.model.nu)
+            self.model.actuator(i).name or self.driven_names[i] for i in range(self.model.nu)
         )
+
+    @functools.cached_property
+    def driven_names(self) -> tuple[str, ...]:
+        """The joint or site that each actuator acts on."""
+        targets = zip(self.model.actuator_trntype, self.model.actuator_trnid[:, 0], strict=True)
+        return tuple(
+            (self.model.joint if kind in JOINT_DRIVES else self.model.site)(int(i)).name
+            for kind, i in targets
+        )
+
+    @functools.cached_property
+    def driven_dofs(self) -> np.ndarray:
+        """The degree of freedom of each actuator that drives a joint; -1 for the others."""
+        joint = np.isin(self.model.actuator_trntype, list(JOINT_DRIVES))
+        dofs = self.model.jnt_dofadr[np.where(joint, self.model.actuator_trnid[:, 0], 0)]
+        return np.where(joint, dofs, -1)
 
     def sensor(self, name: str) -> slice:
         """Where a sensor's values are within `sensors`; a miss names the sensors there are."""
@@ -84,10 +100,11 @@ class Robot:
         return table
 
     @property
-    def frames(self) -> Frames:
-        """The bodies and sites whose positions are read as sensors, in the order of robot.yaml."""
+    def tracking(self) -> Tracking:
+        """What an engine's readout follows; frames are read as sensors, in robot.yaml's order."""
         found = self.file.frames.values()
-        return tuple((kind, getattr(self.model, kind)(target).id) for kind, target in found)
+        frames = tuple((kind, getattr(self.model, kind)(target).id) for kind, target in found)
+        return Tracking(self.base_body, self.file.velocity_from == "com", frames)
 
 
 @functools.cache

@@ -28,6 +28,9 @@ class Signals(NamedTuple):
     actuator_force: Array  # [nu] before the gear
     power_w: Array  # [nu] mean over the step, signed
     positive_power_w: Array  # [nu] mean over the step of the motoring share
+    action: Array  # [nu] the policy's last, in [-1, 1]; zero at the start
+    goal: Array  # [goal] what the task asks for now, as the MDP declares it; empty without a goal
+    goal_error: Array  # [] how far the robot was from the goal in force in this step; 0 without one
 
 
 class Transition(NamedTuple):
@@ -42,7 +45,7 @@ class Transition(NamedTuple):
 
 
 def from_readout(robot: "Robot", readout: Readout) -> Signals:
-    """The true signals at the end of a control step."""
+    """The true signals at the end of a control step; action and goal are for the caller to set."""
     qpos, qvel, force, sensors = split_sample(robot.model, readout.samples)
     return Signals(
         qpos=qpos[-1],
@@ -57,6 +60,9 @@ def from_readout(robot: "Robot", readout: Readout) -> Signals:
         actuator_force=readout.actuator_force,
         power_w=jnp.mean(readout.power_w, axis=0),
         positive_power_w=jnp.mean(jnp.maximum(readout.power_w, 0.0), axis=0),
+        action=jnp.zeros(robot.model.nu),
+        goal=jnp.zeros(0),
+        goal_error=jnp.float32(0.0),
     )
 
 
@@ -64,6 +70,18 @@ def as_measured(robot: "Robot", true: Signals, reading: Array) -> Signals:
     """The signals as the sensors report them: reading [channels] in the order of a sample."""
     qpos, qvel, force, sensors = split_sample(robot.model, reading)
     return true._replace(qpos=qpos, qvel=qvel, constraint_force=force, sensors=sensors)
+
+
+def rotation_matrix(quaternion: Array) -> Array:
+    """Rotation [3, 3] of a quaternion (w, x, y, z) of any length above zero."""
+    w, x, y, z = quaternion / jnp.maximum(jnp.linalg.norm(quaternion), 1e-9)
+    return jnp.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def tilt_rad(signals: Signals) -> Array:

@@ -19,7 +19,7 @@ import numpy as np
 from robo_rl import content
 from robo_rl.engines.base import Array, Engine, Readout
 from robo_rl.engines.mujoco import MujocoEngine
-from robo_rl.envs import classic, locomotion, mdp  # noqa: F401  (importing registers)
+from robo_rl.envs import arm, classic, locomotion, mdp, quadrotor  # noqa: F401  (importing registers)
 from robo_rl.envs.robots import Robot, load_robot
 from robo_rl.envs.signals import Signals, Transition, as_measured, from_readout
 from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
@@ -27,9 +27,8 @@ from robo_rl.sim2real import actuation, sensors
 from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral, plant_at, wrench_at
 
 T = TypeVar("T")
-SENSE, ACT, START, BIAS, EPISODE = range(
-    5
-)  # one random stream each: toggling one never moves another
+# One random stream each: toggling one never moves another.
+SENSE, ACT, START, BIAS, EPISODE, GOAL = range(6)
 
 
 class State(NamedTuple):
@@ -119,6 +118,7 @@ class Environment:
         """The first state of an episode whose physics has been set."""
         injection = jax.tree.map(jnp.asarray, injection)
         signals = from_readout(self.robot, readout)
+        signals = self._pursue(signals, self._goal(key, jnp.float32(0.0)))
         sensing, driving = self._memories(key, injection, readout)
         sensing, reading = self._sense(key, jnp.int32(-1), injection, sensing, readout.samples)
         nothing, off = jnp.float32(0.0), jnp.bool_(False)
@@ -157,7 +157,10 @@ class Environment:
             state.bits, self.to_ctrl(command), wrench, plant, jnp.asarray(active)
         )
         broken = ~(_all_finite(readout) & jnp.all(jnp.isfinite(action)))
-        after = _keep(broken, state.signals, from_readout(self.robot, readout))
+        reached = from_readout(self.robot, readout)._replace(action=wanted)
+        reached = self._pursue(reached, state.signals.goal)
+        reached = reached._replace(goal=self._goal(state.key, time_s + self.control_s))
+        after = _keep(broken, state.signals, reached)
         sensing, reading = self._sense(
             state.key, state.step, state.injection, state.sensing, readout.samples
         )
@@ -282,6 +285,17 @@ class Environment:
             state.injection.actuation, state.driving, wanted, substeps, self.substep_s, stream
         )
 
+    def _goal(self, key: Array, time_s: Array) -> Array:
+        if self.mdp.goal is None:
+            return jnp.zeros(0)
+        return self.mdp.goal.at(self.robot, jax.random.fold_in(key, GOAL), time_s)
+
+    def _pursue(self, signals: Signals, goal: Array) -> Signals:
+        signals = signals._replace(goal=goal)
+        if self.mdp.goal is None:
+            return signals
+        return signals._replace(goal_error=self.mdp.goal.error(self.robot, signals))
+
     def _ended(self, after: Signals) -> Array:
         met = [end.met(self.robot, after) for end in self.mdp.terminate]
         return jnp.any(jnp.stack(met)) if met else jnp.bool_(False)
@@ -343,7 +357,7 @@ def _make(
         name=name,
         mdp=declared,
         robot=robot,
-        engine=MujocoEngine(robot.model, substeps, robot.base_body, robot.frames),
+        engine=MujocoEngine(robot.model, substeps, robot.tracking),
         rewards=rewards,
         layer=reward,
         history_s=history_s,

@@ -46,6 +46,24 @@ def distance_to_target(t: Transition) -> Array:
     return jnp.linalg.norm(t.after.sensors[tip] - t.after.sensors[target])
 
 
+def goal_error(t: Transition) -> Array:
+    """Distance from what the task asked for in this step, in the goal's unit, >= 0."""
+    return t.after.goal_error
+
+
+def goal_share(t: Transition, *, scale: float) -> Array:
+    """How much of the goal is met: exp(-(error / scale)^2), scale in the goal's unit, in (0, 1].
+
+    The tracking reward of legged_gym (Rudin et al. 2022, arXiv:2109.11978).
+    """
+    return jnp.exp(-((t.after.goal_error / scale) ** 2))
+
+
+def base_rate_squared(t: Transition) -> Array:
+    """Squared angular velocity of a free-floating base, rad^2/s^2."""
+    return jnp.sum(t.after.qvel[3:6] ** 2)
+
+
 def tip_offset(t: Transition, *, height_m: float, lateral_weight: float) -> Array:
     """Squared distance of the pole's tip from upright: lateral_weight x^2 + (z - height)^2, m^2."""
     tip = t.after.sensors[t.robot.sensor("tip")]

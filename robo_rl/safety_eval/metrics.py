@@ -19,6 +19,7 @@ LEAST_DISTANCE_M = 0.5  # below it a cost of transport says nothing
 FILTER_WINDOW = 5  # samples, Savitzky-Golay of degree 2
 FILTER_DEGREE = 2
 DEBOUNCE_S = 0.5
+SETTLED_S = 1.0
 
 Values: TypeAlias = NDArray[np.floating[Any]]
 
@@ -133,12 +134,32 @@ def action_roughness(e: Episodes) -> Values:
     return np.sqrt(np.where(counted, change**2, 0.0).sum(axis=(0, 2)) / count)
 
 
+def mean_goal_error(e: Episodes) -> Values:
+    """Mean distance from the goal over the episode; infinite where it was terminated."""
+    steps = np.maximum(e.track.length, 1)
+    mean = np.where(e.track.alive, e.track.goal_error, 0.0).sum(axis=0) / steps
+    return np.where(e.track.fell, np.inf, mean)
+
+
+def settled_goal_error(e: Episodes) -> Values:
+    """Largest distance from the goal in the last second; infinite where it was terminated."""
+    window = max(1, round(SETTLED_S / e.control_s))
+    step = np.arange(len(e.track.alive))[:, None]
+    counted = e.track.alive & (step >= e.track.length - window)
+    largest = np.where(counted, e.track.goal_error, 0.0).max(axis=0)
+    return np.where(e.track.fell, np.inf, largest)
+
+
 METRICS: dict[str, Metric] = {
     "return": Metric("sum of rewards", "1", episode_return),
     "survival": Metric("time until termination", "s", survival_s),
     "fell": Metric("1 if terminated", "1", fell),
     "distance": Metric("net displacement", "m", distance_m),
     "speed": Metric("net displacement per time", "m/s", mean_speed_mps),
+    "mean_goal_error": Metric("mean distance from the goal", "as the goal", mean_goal_error),
+    "settled_goal_error": Metric(
+        "largest distance from the goal in the last second", "as the goal", settled_goal_error
+    ),
     "energy": Metric("integral of positive joint power", "J", energy_j),
     "power": Metric("energy per time", "W", mean_power_w),
     "cost_of_transport": Metric("energy / (weight * distance)", "1", cost_of_transport),

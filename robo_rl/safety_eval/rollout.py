@@ -39,6 +39,7 @@ class Track(NamedTuple):
     base_position_w_m: np.ndarray  # [T, N, 3]
     base_velocity_w_mps: np.ndarray  # [T, N, 3]
     tilt_rad: np.ndarray
+    goal_error: np.ndarray  # distance from what the task asked for, in the goal's unit
     positive_power_w: np.ndarray  # sum over actuators
     absolute_power_w: np.ndarray
     finish: State  # the state after each episode's last step, [N]
@@ -206,6 +207,7 @@ def _row(before: State, after: State, action: Array) -> dict[str, Any]:
         "base_position_w_m": s.base_position_w_m,
         "base_velocity_w_mps": s.base_velocity_w_mps,
         "tilt_rad": jax.vmap(tilt_rad)(s),
+        "goal_error": s.goal_error,
         "positive_power_w": jnp.sum(s.positive_power_w, axis=-1),
         "absolute_power_w": jnp.sum(2.0 * s.positive_power_w - s.power_w, axis=-1),
     }

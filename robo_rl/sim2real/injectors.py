@@ -252,8 +252,10 @@ def joint_friction(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """Driven joints have dry friction of m times their largest motor torque."""
     model, friction = robot.model, i.plant.friction_loss.copy()
     torque = nominal_force_limit(model) * np.abs(model.actuator_gear[:, 0])
-    dofs = model.jnt_dofadr[model.actuator_trnid[:, 0]]
-    friction[dofs] += (m * torque).astype(np.float32)
+    drives = robot.driven_dofs >= 0
+    if not drives.any():
+        raise NotApplicableError(f"{robot.name} drives no joint")
+    friction[robot.driven_dofs[drives]] += (m * torque[drives]).astype(np.float32)
     return _plant(i, friction_loss=friction)
 
 
@@ -269,6 +271,16 @@ def slope(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     sign = 1.0 if rng.random() < 0.5 else -1.0
     turned = np.array([-sign * g * np.sin(m), 0.0, g * (1.0 - np.cos(m))], np.float32)
     return _plant(i, gravity_offset_mps2=i.plant.gravity_offset_mps2 + turned)
+
+
+@injector("m/s")
+def wind(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
+    """A steady horizontal wind of speed m from a direction drawn per episode."""
+    if not robot.model.opt.density:
+        raise NotApplicableError(f"{robot.name} moves in no medium")
+    heading = rng.uniform(0, 2 * np.pi)
+    blown = m * np.array([np.cos(heading), np.sin(heading), 0.0], np.float32)
+    return _plant(i, wind_w_mps=i.plant.wind_w_mps + blown)
 
 
 @injector("m/s")

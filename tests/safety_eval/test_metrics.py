@@ -26,6 +26,7 @@ def episodes(steps=10, lengths=(10,), **given):
         "base_position_w_m": np.zeros((steps, n, 3)),
         "base_velocity_w_mps": np.zeros((steps, n, 3)),
         "tilt_rad": zeros,
+        "goal_error": zeros,
         "positive_power_w": zeros,
         "absolute_power_w": zeros,
         "finish": None,
@@ -38,6 +39,21 @@ def test_steps_after_the_end_do_not_count():
     np.testing.assert_allclose(metrics.episode_return(e), [4.0, 10.0])
     np.testing.assert_allclose(metrics.energy_j(e), [2.0, 5.0])
     np.testing.assert_allclose(metrics.survival_s(e), [0.4, 1.0])
+
+
+def test_a_goal_is_missed_by_the_mean_and_by_the_worst_of_the_last_second():
+    error = np.linspace(2.0, 0.2, 20)[:, None]  # 10 steps are one second
+    e = episodes(steps=20, lengths=(20,), goal_error=error)
+    assert metrics.mean_goal_error(e)[0] == pytest.approx(1.1)
+    assert metrics.settled_goal_error(e)[0] == pytest.approx(error[10, 0])
+
+
+def test_an_episode_that_fell_never_met_its_goal():
+    fell = np.zeros((10, 1), bool)
+    fell[3] = True
+    e = episodes(lengths=(4,), terminated=fell)
+    assert metrics.mean_goal_error(e)[0] == np.inf
+    assert metrics.settled_goal_error(e)[0] == np.inf
 
 
 def test_cost_of_transport_is_energy_over_weight_and_distance():

@@ -1,0 +1,89 @@
+"""Whether a trained policy does the task its robot was given, with an exact interval.
+
+Trains each environment with its preset where its run folder is missing, then runs held-out
+episodes and counts those within the tolerance.
+
+Usage: python benchmarks/robots.py FOLDER [ENVIRONMENT ...]
+Writes benchmarks/results/robots.json and prints the table.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+
+from robo_rl.contract import versions
+from robo_rl.envs.step import make
+from robo_rl.files import write_json
+from robo_rl.policy import load_policy
+from robo_rl.safety_eval.metrics import METRICS, Episodes
+from robo_rl.safety_eval.rollout import episode_keys, rollout
+from robo_rl.safety_eval.statistics import rate
+from robo_rl.train.config import resolve
+from robo_rl.train.run import read_rows
+from robo_rl.train.trainers import train
+
+EPISODES, SEED = 200, 9_000_013
+TARGET = Path(__file__).resolve().parent / "results" / "robots.json"
+
+
+class Claim(NamedTuple):
+    """An episode succeeds when its metric is at most the tolerance."""
+
+    metric: str
+    at_most: float
+    share: float  # of episodes that must succeed
+
+
+CLAIMS = {
+    "arm-reach": Claim("settled_goal_error", 0.02, 0.95),
+    "arm-track": Claim("mean_goal_error", 0.10, 0.95),
+    "quadrotor-hover": Claim("settled_goal_error", 0.10, 0.95),
+    "quadrotor-waypoint": Claim("settled_goal_error", 0.15, 0.95),
+}
+
+
+def judge(name: str, folder: Path, console: Console) -> dict[str, object]:
+    """Success share of the preset's PPO policy on held-out episodes."""
+    run = folder / name
+    if not (run / "done.json").exists():
+        resume = (run / "config.yaml").exists()
+        train(resolve({"env": name, "algo": "ppo", "out": str(run)}), console, resume=resume)
+    env, claim = make(name), CLAIMS[name]
+    track = rollout(env, load_policy(run), episode_keys(SEED, EPISODES))
+    values = METRICS[claim.metric].of(Episodes(track, env.robot, env.control_s))
+    met = values <= claim.at_most
+    share = rate(met)
+    last = read_rows(run / "evaluation.csv")[-1]
+    return {
+        **claim._asdict(),
+        "unit": env.mdp.goal.error_unit if env.mdp.goal else "",
+        "episodes": EPISODES,
+        "succeeded": share._asdict(),
+        "median": float(np.median(values)),
+        "falls": float(track.fell.mean()),
+        "steps": last["steps"],
+        "train_min": last["train_s"] / 60,
+        "command": f"robo-rl train env={name} algo=ppo",
+    }
+
+
+def main(folder: Path, names: list[str]) -> None:
+    console = Console()
+    results = json.loads(TARGET.read_text())["results"] if TARGET.exists() else {}
+    for name in names or list(CLAIMS):
+        results[name] = found = judge(name, folder, console)
+        low, point, high = (found["succeeded"][k] for k in ("low", "point", "high"))
+        console.print(
+            f"{name}: {found['metric']} <= {found['at_most']} in {100 * point:.1f} %"
+            f" [{100 * low:.1f}, {100 * high:.1f}] (wanted {100 * found['share']:.0f} %), median"
+            f" {found['median']:.4f}, {found['train_min']:.1f} min"
+        )
+        write_json(TARGET, {"results": results, "versions": versions()})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

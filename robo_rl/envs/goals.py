@@ -1,0 +1,83 @@
+"""Goals: what an episode asks for at a time, from its key alone, and how far off the robot is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from robo_rl.engines.base import Array
+from robo_rl.envs.mdp import Goal
+from robo_rl.envs.robots import Robot
+from robo_rl.envs.signals import Signals
+
+
+def reach(
+    frame: str,
+    azimuth_rad: float,
+    radius_m: tuple[float, float],
+    height_m: tuple[float, float],
+    axis_m: tuple[float, float],
+) -> Goal:
+    """A point for a frame, uniform in a shell around a vertical axis at axis_m = (x, y)."""
+
+    def at(robot: Robot, key: Array, time_s: Array) -> Array:
+        turn, far, high = jax.random.uniform(key, (3,))
+        azimuth = azimuth_rad * (2 * turn - 1)
+        radius = radius_m[0] + far * (radius_m[1] - radius_m[0])
+        height = height_m[0] + high * (height_m[1] - height_m[0])
+        x, y = radius * jnp.cos(azimuth), radius * jnp.sin(azimuth)
+        return jnp.array([axis_m[0] + x, axis_m[1] + y, height])
+
+    def error(robot: Robot, s: Signals) -> Array:
+        return jnp.linalg.norm(s.sensors[robot.sensor(frame)] - s.goal)
+
+    return Goal(f"{frame} at a point in reach", at, error, "m")
+
+
+def joint_waves(share: float, slowest_s: float, fastest_s: float, ahead_s: float) -> Goal:
+    """A smooth joint trajectory: per joint a sine of drawn amplitude, period and phase.
+
+    Amplitudes reach `share` of half the joint's range. The goal is the reference now and ahead_s
+    later, [2 * nu].
+    """
+
+    def at(robot: Robot, key: Array, time_s: Array) -> Array:
+        tall, often, when = jax.random.split(key, 3)
+        low, high = robot.model.jnt_range.T.astype(np.float32)
+        size = robot.model.nu
+        amplitude = share * (high - low) / 2 * jax.random.uniform(tall, (size,), minval=0.3)
+        period = jax.random.uniform(often, (size,), minval=fastest_s, maxval=slowest_s)
+        phase = jax.random.uniform(when, (size,), maxval=2 * jnp.pi)
+        now = jnp.array([0.0, ahead_s])[:, None] + time_s
+        waves = amplitude * jnp.sin(2 * jnp.pi * now / period + phase)
+        return ((low + high) / 2 + waves).reshape(-1)
+
+    def error(robot: Robot, s: Signals) -> Array:
+        reference = s.goal[: robot.model.nu]
+        return jnp.sqrt(jnp.mean((s.qpos - reference) ** 2))
+
+    return Goal("joints along a smooth trajectory", at, error, "rad (rms)")
+
+
+def hold(height_m: float) -> Goal:
+    """A free-floating base stays at a point above the origin."""
+
+    def at(robot: Robot, key: Array, time_s: Array) -> Array:
+        return jnp.array([0.0, 0.0, height_m])
+
+    return Goal(f"base at (0, 0, {height_m:g} m)", at, _base_distance_m, "m")
+
+
+def waypoints(half_width_m: float, height_m: tuple[float, float], every_s: float) -> Goal:
+    """A free-floating base flies to a point drawn in a box, and to another every so often."""
+
+    def at(robot: Robot, key: Array, time_s: Array) -> Array:
+        leg = jnp.floor(time_s / every_s + 1e-4).astype(jnp.int32)
+        x, y, high = jax.random.uniform(jax.random.fold_in(key, leg), (3,))
+        height = height_m[0] + high * (height_m[1] - height_m[0])
+        return jnp.array([half_width_m * (2 * x - 1), half_width_m * (2 * y - 1), height])
+
+    return Goal(f"a new point in a box every {every_s:g} s", at, _base_distance_m, "m")
+
+
+def _base_distance_m(robot: Robot, s: Signals) -> Array:
+    return jnp.linalg.norm(s.qpos[:3] - s.goal)
