@@ -42,6 +42,7 @@ def train(words: Words = None) -> None:
     robo-rl train env=hopper algo=ppo reward=task seed=0 steps=1000000 out=DIR
 
     env (required): see robo-rl envs. algo (required): ppo, sac. reward: task, energy, safety.
+    randomize: a profile of sim2real/ whose trained ranges every episode is drawn from.
     trainer: jax, sb3. Hyperparameters: ppo.learning_rate=3e-4 and so on, over configs/ppo.yaml.
     resume=DIR goes on with a run, bit for bit.
     """

@@ -71,6 +71,7 @@ class TrainConfig(Strict):
     algo: Literal["ppo", "sac"]
     reward: Literal["task", "energy", "safety"] = "task"
     trainer: Literal["jax", "sb3"] = "jax"
+    randomize: str | None = None  # a profile whose trained ranges every episode is drawn from
     seed: Annotated[int, Field(ge=0)] = 0
     out: str
     eval_points: Annotated[int, Field(ge=0)] = 10
@@ -137,10 +138,11 @@ def resolve(words: dict[str, Any]) -> TrainConfig:
 
 
 def default_folder(given: dict[str, Any]) -> str:
-    """runs/<env>-<algo>-<reward>-s<seed>, with the trainer where it is not the default one."""
+    """runs/<env>-<algo>-<reward>-s<seed>, and what is not the default."""
     trainer = "" if given.get("trainer", "jax") == "jax" else f"-{given['trainer']}"
     reward, seed = given.get("reward", "task"), given.get("seed", 0)
-    name = f"{given['env']}-{given['algo']}-{reward}{trainer}-s{seed}"
+    drawn = "-randomized" if given.get("randomize") else ""
+    name = f"{given['env']}-{given['algo']}-{reward}{drawn}{trainer}-s{seed}"
     return str(Path("runs") / name)
 
 

@@ -18,6 +18,7 @@ from robo_rl.content import UserError, read_yaml
 from robo_rl.envs.step import Environment, make
 from robo_rl.policy import Policy, save_policy
 from robo_rl.safety_eval.rollout import Track, episode_keys, rollout
+from robo_rl.sim2real.randomise import randomised
 from robo_rl.train import checkpoint, health
 from robo_rl.train.checkpoint import Progress as Done
 from robo_rl.train.config import Ppo, Sac, TrainConfig, check
@@ -74,12 +75,29 @@ def load_config(path: Path) -> TrainConfig:
 
 
 def build(config: TrainConfig) -> tuple[Environment, Learner]:
-    """The environment and training loop of a run."""
-    env = make(config.env, config.reward)
+    """The undisturbed environment, for evaluation, and the training loop of a run."""
+    env, training = make(config.env, config.reward), training_environment(config)
     if isinstance(config.hyper, Ppo):
-        return env, ppo(env, config.hyper)
+        return env, ppo(training, config.hyper)
     assert isinstance(config.hyper, Sac)
-    return env, sac(env, config.hyper)
+    return env, sac(training, config.hyper)
+
+
+def training_environment(config: TrainConfig) -> Environment:
+    """What a run trains on: the nominal MDP, or one whose episodes are drawn from a profile."""
+    if config.randomize is None:
+        return make(config.env, config.reward)
+    return randomised(config.env, config.reward, config.randomize, config.seed)
+
+
+def describe(config: TrainConfig, env: Environment) -> dict[str, Any]:
+    """The contract of the policies that a run saves."""
+    own = {"algo": config.algo, "trainer": config.trainer, "seed": config.seed}
+    if config.randomize is None:
+        return contract.describe(env) | own
+    pool: Any = training_environment(config).draw
+    drawn = {"profile": config.randomize, "rows": pool.applied, "left_out": pool.left_out}
+    return contract.describe(env) | own | {"randomized": drawn}
 
 
 def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Path:
@@ -95,11 +113,7 @@ def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Pat
         return folder.path
     if not resume:
         claim(folder, config)
-    described = contract.describe(env) | {
-        "algo": config.algo,
-        "trainer": "jax",
-        "seed": config.seed,
-    }
+    described = describe(config, env)
     state = learner.init(jax.random.key(config.seed))
     done = Done(0, 0.0)
     if resume:

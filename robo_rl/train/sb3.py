@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
-from robo_rl import contract, files
+from robo_rl import files
 from robo_rl.content import UserError
 from robo_rl.envs.step import Environment, make
 from robo_rl.interop.sb3 import RobotVecEnv
@@ -23,9 +23,11 @@ from robo_rl.train.run import (
     RunFolder,
     append_row,
     claim,
+    describe,
     evaluate,
     evaluation_row,
     progress_bar,
+    training_environment,
 )
 
 ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "swish": torch.nn.SiLU}
@@ -46,13 +48,14 @@ def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Pat
     folder = RunFolder(Path(config.out))
     claim(folder, config)
     env = make(config.env, config.reward)
-    described = contract.describe(env) | {
-        "algo": config.algo,
-        "trainer": "sb3",
-        "seed": config.seed,
-    }
+    described = describe(config, env)
     robots = VecNormalize(
-        RobotVecEnv(env, config.hyper.robots, config.seed, config.hyper.reward_scale),
+        RobotVecEnv(
+            training_environment(config),
+            config.hyper.robots,
+            config.seed,
+            config.hyper.reward_scale,
+        ),
         norm_reward=False,
         clip_obs=UNCLIPPED,
         gamma=config.hyper.discount,

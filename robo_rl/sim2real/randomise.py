@@ -1,0 +1,89 @@
+"""Domain randomisation: every training episode is drawn from the trained ranges of a profile."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from robo_rl.content import UserError
+from robo_rl.engines.base import Array
+from robo_rl.envs.robots import Robot
+from robo_rl.envs.step import Environment, make
+from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
+from robo_rl.sim2real.injectors import INJECTORS, NotApplicableError, inject
+from robo_rl.sim2real.profiles import Profile, ProfileRow, load_profile
+
+POOL = 2048  # different robots; an episode is one of them, chosen by its key
+CHOICE = 101  # random stream of that choice, apart from those of the step
+PUSHED_WITHIN = (0.1, 0.9)  # share of the episode in which something timed happens
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Injections drawn beforehand; the key of an episode picks one."""
+
+    drawn: Injection  # [POOL, ...]
+    applied: tuple[str, ...]  # rows of the profile that are in it
+    left_out: tuple[str, ...]  # rows that have no trained range, or nothing to act on here
+
+    def __call__(self, key: Array) -> Injection:
+        """The injection of the episode with this key."""
+        chosen = jax.random.randint(jax.random.fold_in(key, CHOICE), (), 0, POOL)
+        return jax.tree.map(lambda x: jax.numpy.asarray(x)[chosen], self.drawn)
+
+
+@functools.lru_cache(maxsize=8)
+def randomised(
+    name: str, reward: str, profile_name: str, seed: int, engine: str = "mujoco"
+) -> Environment:
+    """The environment whose every episode has a plant, sensors, latency and pushes of its own.
+
+    Each magnitude is uniform in the profile's trained range. Raises UserError where no row of the
+    profile can be trained with on this robot.
+    """
+    nominal = make(name, reward, engine=engine)
+    profile = load_profile(profile_name)
+    pool = draw_pool(nominal.robot, profile, nominal.mdp.episode_s, seed)
+    longest = max(longest_latency_s(pool.drawn))
+    return make(name, reward, history_s=longest, draw=pool, engine=engine)
+
+
+def draw_pool(robot: Robot, profile: Profile, episode_s: float, seed: int) -> Pool:
+    """POOL injections of a profile's trained ranges."""
+    applied = {
+        key: row for key, row in profile.rows.items() if row.trained and _acts_on(robot, row)
+    }
+    if not applied:
+        raise UserError(
+            f"randomize={profile.name}: no row has a trained range that applies to {robot.name}."
+        )
+    rng = np.random.default_rng(seed)
+    drawn = [_draw(robot, applied, episode_s, rng) for _ in range(POOL)]
+    left_out = tuple(key for key in profile.rows if key not in applied)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
+    return Pool(stacked, tuple(applied), left_out)
+
+
+def _draw(
+    robot: Robot, rows: dict[str, ProfileRow], episode_s: float, rng: np.random.Generator
+) -> Injection:
+    injection = neutral(robot.model, len(robot.channels))
+    for key, row in rows.items():
+        assert row.trained
+        options: dict[str, Any] = dict(row.options)
+        if "at_s" in INJECTORS[row.injector].options:
+            options.setdefault("at_s", episode_s * rng.uniform(*PUSHED_WITHIN))
+        magnitude = rng.uniform(*row.trained)
+        injection = inject(injection, robot, row.injector, magnitude, rng, key, **options)
+    return injection
+
+
+def _acts_on(robot: Robot, row: ProfileRow) -> bool:
+    start, rng = neutral(robot.model, len(robot.channels)), np.random.default_rng(0)
+    try:
+        inject(start, robot, row.injector, row.sweep_to, rng, robot.name, **row.options)
+    except NotApplicableError:
+        return False
+    return True
