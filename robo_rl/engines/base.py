@@ -3,6 +3,7 @@
 The state, the plant, the readout, and the contract between them.
 """
 
+import math
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax.numpy as jnp
@@ -131,3 +132,76 @@ def split_sample(model: mujoco.MjModel, sample: Array) -> tuple[Array, Array, Ar
     cuts = np.cumsum([model.nq, model.nv, model.nv])
     qpos, qvel, force, sensors = jnp.split(sample, cuts, axis=-1)
     return qpos, qvel, force, sensors
+
+
+PLANT_FIELDS = (
+    "body_mass",
+    "body_inertia",
+    "body_ipos",
+    "geom_friction",
+    "dof_damping",
+    "dof_armature",
+    "dof_frictionloss",
+    "actuator_gainprm",
+    "actuator_biasprm",
+    "actuator_forcelimited",
+    "actuator_forcerange",
+    "opt.gravity",
+    "opt.wind",
+)
+
+
+def plant_fields(model: mujoco.MjModel, plant: Plant, xp: Any = np) -> dict[str, Array]:
+    """The PLANT_FIELDS of a plant, always computed from the nominal model; xp: NumPy or JAX's."""
+    changed = plant.force_limit_scale != 1.0
+    reach = nominal_force_limit(model) * plant.force_limit_scale
+    force_range = xp.where(
+        changed[:, None], xp.stack([-reach, reach], 1), model.actuator_forcerange
+    )
+    sliding = xp.stack([plant.friction_scale, *2 * [xp.ones_like(plant.friction_scale)]])
+    values = (
+        model.body_mass * plant.mass_scale + plant.mass_offset_kg,
+        model.body_inertia * plant.mass_scale[:, None],
+        model.body_ipos + plant.com_offset_m,
+        model.geom_friction * sliding,
+        model.dof_damping * plant.damping_scale,
+        model.dof_armature * plant.armature_scale,
+        model.dof_frictionloss + plant.friction_loss,
+        model.actuator_gainprm * plant.gain_scale[:, None],
+        model.actuator_biasprm * plant.gain_scale[:, None],
+        changed | model.actuator_forcelimited.astype(bool),
+        force_range,
+        model.opt.gravity + plant.gravity_offset_mps2,
+        model.opt.wind + plant.wind_w_mps,
+    )
+    return dict(zip(PLANT_FIELDS, values, strict=True))
+
+
+def nominal_force_limit(model: mujoco.MjModel) -> np.ndarray:
+    """Largest force of each actuator, [nu]: its force range, else gain * control range.
+
+    Before the gear.
+    """
+    by_ctrl = np.abs(model.actuator_gainprm[:, 0]) * np.abs(model.actuator_ctrlrange).max(axis=1)
+    by_range = np.abs(model.actuator_forcerange).max(axis=1)
+    return np.where(model.actuator_forcelimited.astype(bool), by_range, by_ctrl)
+
+
+def readout_shape(
+    model: mujoco.MjModel, substeps: int, frames: Frames
+) -> tuple[tuple[int, ...], ...]:
+    """The shape of every field of a Readout."""
+    frame = ((3,), (3, 3), (3,))
+    samples = (substeps, channels(model, frames))
+    return (samples, (model.nq,), *frame, (model.nu,), (substeps, model.nu))
+
+
+def split_shapes(flat: Array, shapes: tuple[tuple[int, ...], ...]) -> list[Array]:
+    """A flat array [..., total] cut into arrays of these shapes, leading axes kept."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    starts = [0, *ends[:-1]]
+    lead = flat.shape[:-1]
+    return [
+        flat[..., a:b].reshape((*lead, *shape))
+        for a, b, shape in zip(starts, ends, shapes, strict=True)
+    ]

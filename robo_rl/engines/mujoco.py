@@ -16,14 +16,16 @@ import numpy as np
 from mujoco import batch
 
 from robo_rl.engines.base import (
+    PLANT_FIELDS,
     Array,
-    Frames,
     Plant,
     Readout,
     Tracking,
-    channels,
     nominal_plant,
+    plant_fields,
     plant_shapes,
+    readout_shape,
+    split_shapes,
 )
 
 try:
@@ -49,7 +51,7 @@ class MujocoEngine:
         ):  # one kinematic tree is one island: finding it costs 8 %, changes no bit
             model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
         self._state_size = model.nq + 2 * model.nv + model.na + 3
-        self._readout = _readout_shape(model, substeps, tracking.frames)
+        self._readout = readout_shape(model, substeps, tracking.frames)
         self._pools: dict[int, _Pool] = {}
         self._lock = threading.Lock()
 
@@ -90,10 +92,7 @@ class MujocoEngine:
         return bits, self._unpack(flat)
 
     def _unpack(self, flat: Array) -> Readout:
-        cuts = np.cumsum([math.prod(shape) for shape in self._readout])[:-1]
-        parts = jnp.split(flat, cuts, axis=-1)
-        lead = flat.shape[:-1]
-        return Readout(*(p.reshape(*lead, *s) for p, s in zip(parts, self._readout, strict=True)))
+        return Readout(*split_shapes(flat, self._readout))
 
     def _pool(self, robots: int) -> "_Pool":
         with self._lock:
@@ -261,67 +260,12 @@ class _PlantWriter:
         if not changed.size:
             return
         if not self.fields:
-            self.fields = {name: self.batch.expand(name) for name in _PLANT_FIELDS}
+            self.fields = {name: self.batch.expand(name) for name in PLANT_FIELDS}
         for row in changed:
-            for name, value in plant_fields(self.model, plant[row]).items():
+            for name, value in plant_fields(self.model, _unflat(self.model, plant[row])).items():
                 self.fields[name][row] = value
         self.batch.set_const(ids=changed)
         self.written[changed] = plant[changed]
-
-
-_PLANT_FIELDS = (
-    "body_mass",
-    "body_inertia",
-    "body_ipos",
-    "geom_friction",
-    "dof_damping",
-    "dof_armature",
-    "dof_frictionloss",
-    "actuator_gainprm",
-    "actuator_biasprm",
-    "actuator_forcelimited",
-    "actuator_forcerange",
-    "opt.gravity",
-    "opt.wind",
-)
-
-
-def plant_fields(model: mujoco.MjModel, flat: np.ndarray) -> dict[str, np.ndarray]:
-    """The MjModel fields of a flattened plant, always computed from the nominal model."""
-    plant = _unflat(model, flat)
-    mass = model.body_mass * plant.mass_scale + plant.mass_offset_kg
-    friction = model.geom_friction.copy()
-    friction[:, 0] *= plant.friction_scale
-    changed = plant.force_limit_scale != 1.0
-    reach = nominal_force_limit(model) * plant.force_limit_scale
-    force_range = np.where(
-        changed[:, None], np.stack([-reach, reach], 1), model.actuator_forcerange
-    )
-    return {
-        "body_mass": mass,
-        "body_inertia": model.body_inertia * plant.mass_scale[:, None],
-        "body_ipos": model.body_ipos + plant.com_offset_m,
-        "geom_friction": friction,
-        "dof_damping": model.dof_damping * plant.damping_scale,
-        "dof_armature": model.dof_armature * plant.armature_scale,
-        "dof_frictionloss": model.dof_frictionloss + plant.friction_loss,
-        "actuator_gainprm": model.actuator_gainprm * plant.gain_scale[:, None],
-        "actuator_biasprm": model.actuator_biasprm * plant.gain_scale[:, None],
-        "actuator_forcelimited": changed | model.actuator_forcelimited.astype(bool),
-        "actuator_forcerange": force_range,
-        "opt.gravity": model.opt.gravity + plant.gravity_offset_mps2,
-        "opt.wind": model.opt.wind + plant.wind_w_mps,
-    }
-
-
-def nominal_force_limit(model: mujoco.MjModel) -> np.ndarray:
-    """Largest force of each actuator, [nu]: its force range, else gain * control range.
-
-    Before the gear.
-    """
-    by_ctrl = np.abs(model.actuator_gainprm[:, 0]) * np.abs(model.actuator_ctrlrange).max(axis=1)
-    by_range = np.abs(model.actuator_forcerange).max(axis=1)
-    return np.where(model.actuator_forcelimited.astype(bool), by_range, by_ctrl)
 
 
 def _flat(plant: Plant | None) -> Array:
@@ -331,18 +275,7 @@ def _flat(plant: Plant | None) -> Array:
 
 
 def _unflat(model: mujoco.MjModel, flat: np.ndarray) -> Plant:
-    shapes = list(plant_shapes(model).values())
-    cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-    parts = np.split(flat.astype(np.float64), cuts)
-    return Plant(*(p.reshape(s) for p, s in zip(parts, shapes, strict=True)))  # type: ignore[arg-type]
-
-
-def _readout_shape(
-    model: mujoco.MjModel, substeps: int, frames: Frames
-) -> tuple[tuple[int, ...], ...]:
-    frame = ((3,), (3, 3), (3,))
-    samples = (substeps, channels(model, frames))
-    return (samples, (model.nq,), *frame, (model.nu,), (substeps, model.nu))
+    return Plant(*split_shapes(flat.astype(np.float64), tuple(plant_shapes(model).values())))
 
 
 def _scatter(rows: np.ndarray, ids: np.ndarray | slice, count: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from robo_rl.engines.mujoco import nominal_force_limit
+from robo_rl.engines.base import nominal_force_limit
 from robo_rl.envs import mdp
 from robo_rl.envs.step import make
 from robo_rl.rewards.layers import LAYERS, Weighted

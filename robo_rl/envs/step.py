@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from robo_rl import content
+from robo_rl.engines import ENGINES
 from robo_rl.engines.base import Array, Engine, Readout
-from robo_rl.engines.mujoco import MujocoEngine
 from robo_rl.envs import arm, classic, locomotion, mdp, quadrotor  # noqa: F401  (importing registers)
 from robo_rl.envs.robots import Robot, load_robot
 from robo_rl.envs.signals import Signals, Transition, as_measured, from_readout
@@ -340,7 +340,7 @@ def _make(
     engine: str,
 ) -> Environment:
     """make(), cached: what was compiled for an environment is compiled once."""
-    content.lookup({"mujoco": None}, engine, kind="engine", where=f"make({name!r})")
+    build = content.lookup(ENGINES, engine, kind="engine", where=f"make({name!r})")
     declared = mdp.get(name)
     if episode_s is not None:
         declared = replace(declared, episode_s=min(episode_s, declared.episode_s))
@@ -357,7 +357,7 @@ def _make(
         name=name,
         mdp=declared,
         robot=robot,
-        engine=MujocoEngine(robot.model, substeps, robot.tracking),
+        engine=build(robot.model, substeps, robot.tracking),
         rewards=rewards,
         layer=reward,
         history_s=history_s,

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from robo_rl import content
-from robo_rl.engines.mujoco import nominal_force_limit
+from robo_rl.engines.base import nominal_force_limit
 from robo_rl.envs.channels import group_mask
 from robo_rl.envs.robots import Robot
 from robo_rl.sim2real.actuation import UNLIMITED_PER_S

@@ -1,0 +1,246 @@
+"""MuJoCo XLA: the same models as arrays on GPU or TPU, in float32; on CPU for small tests only.
+
+Same formulas as C MuJoCo, another precision and another solver path: trajectories agree for a
+while, not bit for bit. Contact sensors that MJX lacks (net force) are summed here.
+"""
+
+import copy
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import mjx
+from mujoco.mjx._src.support import contact_force, jac
+
+from robo_rl.content import UserError
+from robo_rl.engines.base import (
+    Array,
+    Plant,
+    Readout,
+    Tracking,
+    plant_fields,
+)
+
+NET_FORCE, CLOSEST = 3, 1  # reductions of a contact sensor
+TINY_FRICTION = 1e-6  # N m; makes MJX allocate the constraint that a plant's friction needs
+LIMITLESS = 1e6  # N m; stands for "no force limit" where a plant may set one
+
+
+class Derived(NamedTuple):
+    """Constants that follow from masses and inertias, computed once an episode."""
+
+    dof_invweight0: Array  # [nv]
+    body_invweight0: Array  # [nbody, 2]
+    body_subtreemass: Array  # [nbody]
+
+
+class MjxEngine:
+    """The `mjx` engine for one model. State is float32; nothing leaves the device."""
+
+    def __init__(self, model: mujoco.MjModel, substeps: int, tracking: Tracking):
+        self.model, self.substeps, self.tracking = model, substeps, tracking
+        self._contacts = _contact_sensors(model)
+        self._nominal = _put(model, self._contacts)
+        self._variable = _put(_open_to_change(model), self._contacts)
+        self._blank = mjx.make_data(_closest(model, self._contacts))
+        self._blank_variable = mjx.make_data(_closest(_open_to_change(model), self._contacts))
+        self._sizes = (model.nq, model.nv, model.na, model.nv, 3)
+
+    def reset(
+        self, qpos: Array, qvel: Array, plant: Plant | None, active: Array
+    ) -> tuple[Array, Readout]:
+        """State and readout at qpos [nq], qvel [nv]; see Engine.reset."""
+        derived = None if plant is None else _derive(self._with(plant, None), self._blank_variable)
+        model, blank = self._with(plant, derived), self._data(plant)
+        data = mjx.forward(model, blank.replace(qpos=qpos, qvel=qvel))
+        rest = jnp.zeros(self.model.nu)
+        sample = self._sample(model, data)
+        readout = Readout(
+            samples=jnp.broadcast_to(sample, (self.substeps, *sample.shape)),
+            qpos_rate=jnp.zeros(self.model.nq),
+            base_position_w_m=data.xpos[self.tracking.base_body],
+            base_rotation=data.xmat[self.tracking.base_body].reshape(3, 3),
+            base_velocity_w_mps=jnp.zeros(3),
+            actuator_force=data.actuator_force,
+            power_w=jnp.broadcast_to(rest, (self.substeps, self.model.nu)),
+        )
+        return self._pack(data, derived), _where(active, readout)
+
+    def step(
+        self, bits: Array, ctrl: Array, wrench: Array | None, plant: Plant | None, active: Array
+    ) -> tuple[Array, Readout]:
+        """One control step; see Engine.step."""
+        (qpos, qvel, act, warmstart, base), derived = self._split(bits)
+        model = self._with(plant, derived)
+        data = self._data(plant).replace(qpos=qpos, qvel=qvel, act=act, qacc_warmstart=warmstart)
+        if wrench is not None:
+            data = data.replace(xfrc_applied=wrench)
+
+        def substep(data: mjx.Data, ctrl: Array) -> tuple[mjx.Data, Any]:
+            data = mjx.step(model, data.replace(ctrl=ctrl))
+            power = data.actuator_force * data._impl.actuator_velocity
+            return data, (self._sample(model, data), power)
+
+        data, (samples, power) = jax.lax.scan(substep, data, ctrl)
+        period_s = self.model.opt.timestep * self.substeps
+        readout = Readout(
+            samples=samples,
+            qpos_rate=(data.qpos - qpos) / period_s,
+            base_position_w_m=data.xpos[self.tracking.base_body],
+            base_rotation=data.xmat[self.tracking.base_body].reshape(3, 3),
+            base_velocity_w_mps=(self._moving(data) - base) / period_s,
+            actuator_force=data.actuator_force,
+            power_w=power,
+        )
+        return jnp.where(active, self._pack(data, derived), bits), _where(active, readout)
+
+    def place(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, Readout]:
+        """reset() of the nominal plant from NumPy, in float32."""
+        start = jnp.asarray(qpos, jnp.float32), jnp.asarray(qvel, jnp.float32)
+        bits, readout = jax.jit(lambda q, v: self.reset(q, v, None, jnp.bool_(True)))(*start)
+        return np.asarray(bits), readout
+
+    def unpack(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Qpos and qvel in float64 of a payload [..., words]."""
+        state = np.ascontiguousarray(bits).view(np.float32).astype(np.float64)
+        nq, nv = self.model.nq, self.model.nv
+        return state[..., :nq], state[..., nq : nq + nv]
+
+    def _data(self, plant: Plant | None) -> mjx.Data:
+        return self._blank if plant is None else self._blank_variable
+
+    def _with(self, plant: Plant | None, derived: Derived | None) -> mjx.Model:
+        if plant is None:
+            return self._nominal
+        fields = plant_fields(self.model, plant, jnp)
+        limited = fields.pop("actuator_forcelimited")[:, None]  # MJX has them all limited
+        free = jnp.array([-LIMITLESS, LIMITLESS])
+        fields["actuator_forcerange"] = jnp.where(limited, fields["actuator_forcerange"], free)
+        fields["dof_frictionloss"] = jnp.maximum(fields["dof_frictionloss"], TINY_FRICTION)
+        world = {name: fields.pop(f"opt.{name}") for name in ("gravity", "wind")}
+        changes = jax.tree.map(jnp.float32, fields | (derived._asdict() if derived else {}))
+        option = self._variable.opt.replace(**jax.tree.map(jnp.float32, world))
+        return self._variable.replace(opt=option, **changes)
+
+    def _moving(self, data: mjx.Data) -> Array:
+        body = self.tracking.base_body
+        return data.subtree_com[body] if self.tracking.from_com else data.xpos[body]
+
+    def _sample(self, model: mjx.Model, data: mjx.Data) -> Array:
+        sensors = _with_net_contacts(model, data, self.model, self._contacts)
+        frames = {"body": data.xpos, "site": data.site_xpos}
+        places = [frames[kind][index] for kind, index in self.tracking.frames]
+        return jnp.concatenate([data.qpos, data.qvel, data.qfrc_constraint, sensors, *places])
+
+    def _pack(self, data: mjx.Data, derived: Derived | None) -> Array:
+        parts = [data.qpos, data.qvel, data.act, data.qacc_warmstart, self._moving(data)]
+        parts += [] if derived is None else [jnp.ravel(x) for x in derived]
+        flat = jnp.concatenate([jnp.asarray(p, jnp.float32) for p in parts])
+        return jax.lax.bitcast_convert_type(flat, jnp.uint32)
+
+    def _split(self, bits: Array) -> tuple[list[Array], Derived | None]:
+        flat = jax.lax.bitcast_convert_type(bits, jnp.float32)
+        cuts = np.cumsum(self._sizes)
+        *state, rest = jnp.split(flat, cuts)
+        if not rest.size:
+            return state, None
+        nv, nbody = self.model.nv, self.model.nbody
+        dof, body, mass = jnp.split(rest, np.cumsum([nv, 2 * nbody]))
+        return state, Derived(dof, body.reshape(nbody, 2), mass)
+
+
+def _put(model: mujoco.MjModel, contacts: dict[int, tuple[int, int]]) -> mjx.Model:
+    try:
+        return mjx.put_model(_closest(model, contacts))
+    except NotImplementedError as error:
+        raise UserError(f"engine mjx cannot run this model: {error}") from error
+
+
+def _closest(model: mujoco.MjModel, contacts: dict[int, tuple[int, int]]) -> mujoco.MjModel:
+    """The model with a reduction that MJX knows on its contact sensors, whose values we replace."""
+    known = copy.copy(model)
+    for sensor in contacts:
+        known.sensor_intprm[sensor, 1] = CLOSEST
+    return known
+
+
+def _contact_sensors(model: mujoco.MjModel) -> dict[int, tuple[int, int]]:
+    """Contact sensors with net force between two geoms: sensor to the pair of geoms."""
+    kinds = model.sensor_type == int(mujoco.mjtSensor.mjSENS_CONTACT)
+    net = kinds & (model.sensor_intprm[:, 1] == NET_FORCE)
+    return {
+        int(i): (int(model.sensor_objid[i]), int(model.sensor_refid[i]))
+        for i in np.flatnonzero(net)
+    }
+
+
+def _with_net_contacts(
+    model: mjx.Model, data: mjx.Data, compiled: mujoco.MjModel, sensors: dict[int, tuple[int, int]]
+) -> Array:
+    """Sensordata with the force of the contacts of each pair summed, or their number, filled in."""
+    found = data.sensordata
+    if not sensors:
+        return found
+    contact = data._impl.contact
+    touching = contact.dist < contact.includemargin
+    forces = jnp.stack(
+        [contact_force(model, data, k, True)[:3] for k in range(contact.dist.shape[0])]
+    )
+    for sensor, (geom, other) in sensors.items():
+        here = touching & (
+            ((contact.geom1 == geom) & (contact.geom2 == other))
+            | ((contact.geom1 == other) & (contact.geom2 == geom))
+        )
+        at = int(compiled.sensor_adr[sensor])
+        if compiled.sensor_intprm[sensor, 0] == 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND):
+            found = found.at[at].set(jnp.any(here).astype(jnp.float32))
+        else:
+            sign = jnp.where(contact.geom1 == geom, 1.0, -1.0)
+            total = jnp.sum(jnp.where(here[:, None], sign[:, None] * forces, 0.0), axis=0)
+            found = found.at[at : at + 3].set(total)
+    return found
+
+
+def _open_to_change(model: mujoco.MjModel) -> mujoco.MjModel:
+    """The model with every constraint allocated that a plant may ask for."""
+    opened = copy.copy(model)
+    opened.dof_frictionloss[:] = np.maximum(model.dof_frictionloss, TINY_FRICTION)
+    limited = model.actuator_forcelimited.astype(bool)
+    opened.actuator_forcelimited[:] = 1
+    free = np.array([-LIMITLESS, LIMITLESS])
+    opened.actuator_forcerange[:] = np.where(limited[:, None], model.actuator_forcerange, free)
+    return opened
+
+
+def _derive(model: mjx.Model, blank: mjx.Data) -> Derived:
+    """What C MuJoCo's mj_setConst computes of masses: inverse weights at qpos0, subtree masses."""
+    mass = model.body_mass
+    subtree = mass
+    for body in range(model.nbody - 1, 0, -1):
+        subtree = subtree.at[int(model.body_parentid[body])].add(subtree[body])
+    model = model.replace(body_subtreemass=subtree)
+    data = mjx.kinematics(model, blank.replace(qpos=jnp.asarray(model.qpos0)))
+    data = mjx.crb(model, mjx.com_pos(model, data))
+    inverse = jnp.linalg.inv(mjx.full_m(model, data))
+    jacobians = [jac(model, data, data.xipos[b], b) for b in range(model.nbody)]
+    weights = [jnp.array([jnp.trace(j.T @ inverse @ j) / 3 for j in pair]) for pair in jacobians]
+    moving = np.asarray(model.body_weldid) > 0
+    body = jnp.where(moving[:, None], jnp.stack(weights), 0.0)
+    return Derived(_by_joint(model, jnp.diag(inverse)), body, subtree)
+
+
+def _by_joint(model: mjx.Model, diagonal: Array) -> Array:
+    """Inverse weights per degree of freedom; those of a free or ball joint are averaged."""
+    free, ball = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
+    for joint, at in zip(model.jnt_type, model.jnt_dofadr, strict=True):
+        triples = {free: (0, 3), ball: (0,)}.get(int(joint), ())
+        for start in triples:
+            rows = slice(int(at) + start, int(at) + start + 3)
+            diagonal = diagonal.at[rows].set(jnp.mean(diagonal[rows]))
+    return diagonal
+
+
+def _where(active: Array, readout: Readout) -> Readout:
+    return jax.tree.map(lambda x: jnp.where(active, x, 0.0), readout)
