@@ -41,6 +41,7 @@ class Claim(NamedTuple):
 CLAIMS = {
     "arm-reach": Claim("settled_goal_error", 0.02, 0.95),
     "arm-track": Claim("mean_goal_error", 0.10, 0.95),
+    "quadruped-velocity": Claim("mean_goal_error", 0.20, 0.95),
     "quadrotor-hover": Claim("settled_goal_error", 0.10, 0.95),
     "quadrotor-waypoint": Claim("settled_goal_error", 0.15, 0.95),
 }

@@ -43,7 +43,8 @@ def train(words: Words = None) -> None:
 
     env (required): see robo-rl envs. algo (required): ppo, sac. reward: task, energy, safety.
     randomize: a profile of sim2real/ whose trained ranges every episode is drawn from.
-    trainer: jax, sb3. Hyperparameters: ppo.learning_rate=3e-4 and so on, over configs/ppo.yaml.
+    engine: mujoco (C, for CPUs), mjx (for a GPU). trainer: jax, sb3.
+    Hyperparameters: ppo.learning_rate=3e-4 and so on, over configs/ppo.yaml.
     resume=DIR goes on with a run, bit for bit.
     """
     from robo_rl.train import config, run
@@ -186,7 +187,7 @@ def replay(
 def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None) -> None:
     """Measure how far a policy is from breaking on a real robot: breaking points and margins.
 
-    robo-rl gap RUN profile=planar-legged episodes=32 levels=6
+    robo-rl gap RUN profile=legged episodes=32 levels=6
 
     Keys: profile (the robot's own if left out), seed, episodes, levels, episode_s, out.
     """

@@ -23,7 +23,7 @@ assert (Path(robo_rl.__file__).parent / "templates" / "report.html.j2").is_file(
 from robo_rl.envs.step import make
 from robo_rl.safety_eval.suite import load_suite
 from robo_rl.sim2real.profiles import load_profile
-make("hopper"), load_suite("locomotion"), load_profile("planar-legged")
+make("hopper"), load_suite("locomotion"), load_profile("legged")
 """
 
 

@@ -18,6 +18,11 @@ def position_outside(joint: int, low: float, high: float, *, open_ends: bool = T
     return End(f"qpos[{joint}] outside [{low:g}, {high:g}]", met)
 
 
+def position_below(joint: int, low: float) -> End:
+    """One joint position is under a limit."""
+    return End(f"qpos[{joint}] < {low:g}", lambda robot, s: s.qpos[joint] < low)
+
+
 def state_outside(limit: float) -> End:
     """Any entry of (qpos, qvel), the first two left out, reaches +-limit."""
 

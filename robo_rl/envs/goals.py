@@ -7,7 +7,7 @@ import numpy as np
 from robo_rl.engines.base import Array
 from robo_rl.envs.mdp import Goal
 from robo_rl.envs.robots import Robot
-from robo_rl.envs.signals import Signals
+from robo_rl.envs.signals import Signals, velocity_in_base
 
 
 def reach(
@@ -77,6 +77,39 @@ def waypoints(half_width_m: float, height_m: tuple[float, float], every_s: float
         return jnp.array([half_width_m * (2 * x - 1), half_width_m * (2 * y - 1), height])
 
     return Goal(f"a new point in a box every {every_s:g} s", at, _base_distance_m, "m")
+
+
+def walk(
+    forward_mps: tuple[float, float],
+    sideways_mps: float,
+    turn_radps: float,
+    every_s: float,
+    gait_hz: float,
+) -> Goal:
+    """A velocity command, another every so often, and the phase of a gait clock.
+
+    The goal is forward and sideways velocity m/s and yaw rate rad/s, base frame, then sine and
+    cosine of the clock. One command in ten is to stand.
+    """
+
+    def at(robot: Robot, key: Array, time_s: Array) -> Array:
+        leg = jnp.floor(time_s / every_s + 1e-4).astype(jnp.int32)
+        ahead, aside, turn, stand = jax.random.uniform(jax.random.fold_in(key, leg), (4,))
+        command = jnp.array(
+            [
+                forward_mps[0] + ahead * (forward_mps[1] - forward_mps[0]),
+                sideways_mps * (2 * aside - 1),
+                turn_radps * (2 * turn - 1),
+            ]
+        )
+        phase = 2 * jnp.pi * gait_hz * time_s
+        clock = jnp.array([jnp.sin(phase), jnp.cos(phase)])
+        return jnp.concatenate([jnp.where(stand < 0.1, 0.0, command), clock])
+
+    def error(robot: Robot, s: Signals) -> Array:
+        return jnp.linalg.norm(velocity_in_base(s)[:2] - s.goal[:2])
+
+    return Goal(f"a velocity command every {every_s:g} s", at, error, "m/s")
 
 
 def _base_distance_m(robot: Robot, s: Signals) -> Array:

@@ -83,6 +83,16 @@ def gravity_in_base() -> Observe:
     return Observe("gravity direction", "1", lambda robot, s: -rotation_matrix(s.qpos[3:7])[2])
 
 
+def base_velocities() -> Observe:
+    """Linear and angular velocity of a free-floating base, both in its own frame."""
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        linear = rotation_matrix(s.qpos[3:7]).T @ s.qvel[:3]
+        return jnp.concatenate([linear, s.qvel[3:6]])
+
+    return Observe("base velocity in base", "m/s, rad/s", read)
+
+
 def joint_offsets() -> Observe:
     """Joint positions minus the home pose, behind a free-floating base."""
     return Observe(

@@ -84,6 +84,11 @@ def rotation_matrix(quaternion: Array) -> Array:
     )
 
 
+def velocity_in_base(signals: Signals) -> Array:
+    """Mean velocity of the base over the step in the base's frame, m/s, [3]."""
+    return signals.base_rotation.T @ signals.base_velocity_w_mps
+
+
 def tilt_rad(signals: Signals) -> Array:
     """Angle between the base's vertical axis and the world's, rad, in [0, pi]."""
     return jnp.arccos(jnp.clip(signals.base_rotation[2, 2], -1.0, 1.0))

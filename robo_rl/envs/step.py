@@ -19,7 +19,7 @@ import numpy as np
 from robo_rl import content
 from robo_rl.engines import ENGINES
 from robo_rl.engines.base import Array, Engine, Readout
-from robo_rl.envs import arm, classic, locomotion, mdp, quadrotor  # noqa: F401  (importing registers)
+from robo_rl.envs import arm, classic, locomotion, mdp, quadrotor, quadruped  # noqa: F401  (importing registers)
 from robo_rl.envs.robots import Robot, load_robot
 from robo_rl.envs.signals import Signals, Transition, as_measured, from_readout
 from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards

@@ -21,12 +21,12 @@ class BraxEnv(Env):
         key = (
             rng if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(rng)
         )
-        return _wrapped(self.env.reset(key), {})
+        return _wrapped(self.env.reset(key), {}, {})
 
     def step(self, state: BraxState, action: Array) -> BraxState:
         """One control step; the time limit is left to Brax's wrapper."""
         after = self.env.step(_unwrapped(state), action)
-        return _wrapped(after, state.info)
+        return _wrapped(after, state.info, state.metrics)
 
     @property
     def observation_size(self) -> int:
@@ -44,14 +44,15 @@ class BraxEnv(Env):
         return "robo_rl"
 
 
-def _wrapped(state: State, info: dict[str, Array]) -> BraxState:
+def _wrapped(state: State, info: dict[str, Array], metrics: dict[str, Array]) -> BraxState:
+    """Brax's view of a state; what its wrappers added to info and metrics is kept."""
     raw = state._replace(key=jax.random.key_data(state.key))
     return BraxState(
         pipeline_state=raw,  # type: ignore[arg-type]
         obs=state.observation,
         reward=state.reward,
         done=state.terminated.astype(jnp.float32),
-        metrics=flat_info(state),
+        metrics={**metrics, **flat_info(state)},
         info=info,
     )
 

@@ -59,6 +59,47 @@ def goal_share(t: Transition, *, scale: float) -> Array:
     return jnp.exp(-((t.after.goal_error / scale) ** 2))
 
 
+def yaw_rate_share(t: Transition, *, scale: float) -> Array:
+    """How much of the commanded yaw rate is met: exp(-(error / scale)^2), rad/s, in (0, 1]."""
+    error = t.after.qvel[5] - t.before.goal[2]
+    return jnp.exp(-((error / scale) ** 2))
+
+
+def vertical_speed_squared(t: Transition) -> Array:
+    """Squared vertical velocity of a free-floating base, m^2/s^2."""
+    return t.after.qvel[2] ** 2
+
+
+def rocking(t: Transition) -> Array:
+    """Squared roll and pitch rates of a free-floating base, rad^2/s^2."""
+    return jnp.sum(t.after.qvel[3:5] ** 2)
+
+
+def leaning(t: Transition) -> Array:
+    """Squared horizontal part of the base's vertical axis: sin^2 of the tilt, in [0, 1]."""
+    return jnp.sum(t.after.base_rotation[2, :2] ** 2)
+
+
+def joint_offset(t: Transition) -> Array:
+    """Sum of squared distances of the joints behind a free base from their home, rad^2."""
+    return jnp.sum((t.after.qpos[7:] - t.robot.qpos0[7:].astype(np.float32)) ** 2)
+
+
+def trot(t: Transition, *, force_n: float) -> Array:
+    """Share of the feet that are where a trot's clock wants them, in [0, 1].
+
+    While the clock's sine is positive the first and last foot of robot.yaml stand and the others
+    swing, and the other way round; standing is a ground force above force_n.
+    """
+    forces = jnp.stack(
+        [t.after.sensors_peak[t.robot.sensor(f"force/{g}")] for g in t.robot.file.feet]
+    )
+    standing = jnp.linalg.norm(forces, axis=-1) > force_n
+    diagonal = np.array([True, False, False, True])
+    wanted = jnp.where(t.before.goal[3] > 0, diagonal, ~diagonal)
+    return jnp.mean((standing == wanted).astype(jnp.float32))
+
+
 def base_rate_squared(t: Transition) -> Array:
     """Squared angular velocity of a free-floating base, rad^2/s^2."""
     return jnp.sum(t.after.qvel[3:6] ** 2)

@@ -71,6 +71,7 @@ class TrainConfig(Strict):
     algo: Literal["ppo", "sac"]
     reward: Literal["task", "energy", "safety"] = "task"
     trainer: Literal["jax", "sb3"] = "jax"
+    engine: Literal["mujoco", "mjx"] = "mujoco"  # what it trains and evaluates on
     randomize: str | None = None  # a profile whose trained ranges every episode is drawn from
     seed: Annotated[int, Field(ge=0)] = 0
     out: str
@@ -142,6 +143,7 @@ def default_folder(given: dict[str, Any]) -> str:
     trainer = "" if given.get("trainer", "jax") == "jax" else f"-{given['trainer']}"
     reward, seed = given.get("reward", "task"), given.get("seed", 0)
     drawn = "-randomized" if given.get("randomize") else ""
+    drawn += "" if given.get("engine", "mujoco") == "mujoco" else f"-{given['engine']}"
     name = f"{given['env']}-{given['algo']}-{reward}{drawn}{trainer}-s{seed}"
     return str(Path("runs") / name)
 

@@ -76,7 +76,8 @@ def load_config(path: Path) -> TrainConfig:
 
 def build(config: TrainConfig) -> tuple[Environment, Learner]:
     """The undisturbed environment, for evaluation, and the training loop of a run."""
-    env, training = make(config.env, config.reward), training_environment(config)
+    env = make(config.env, config.reward, engine=config.engine)
+    training = training_environment(config)
     if isinstance(config.hyper, Ppo):
         return env, ppo(training, config.hyper)
     assert isinstance(config.hyper, Sac)
@@ -86,13 +87,20 @@ def build(config: TrainConfig) -> tuple[Environment, Learner]:
 def training_environment(config: TrainConfig) -> Environment:
     """What a run trains on: the nominal MDP, or one whose episodes are drawn from a profile."""
     if config.randomize is None:
-        return make(config.env, config.reward)
-    return randomised(config.env, config.reward, config.randomize, config.seed)
+        return make(config.env, config.reward, engine=config.engine)
+    return randomised(
+        config.env, config.reward, config.randomize, config.seed, engine=config.engine
+    )
 
 
 def describe(config: TrainConfig, env: Environment) -> dict[str, Any]:
     """The contract of the policies that a run saves."""
-    own = {"algo": config.algo, "trainer": config.trainer, "seed": config.seed}
+    own = {
+        "algo": config.algo,
+        "trainer": config.trainer,
+        "engine": config.engine,
+        "seed": config.seed,
+    }
     if config.randomize is None:
         return contract.describe(env) | own
     pool: Any = training_environment(config).draw

@@ -10,7 +10,7 @@ from robo_rl.envs.robots import load_robot
 from robo_rl.sim2real.profiles import load_profile
 from robo_rl.sim2real.randomise import POOL, draw_pool, randomised
 
-PROFILE = load_profile("planar-legged")
+PROFILE = load_profile("legged")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_rows_without_anything_to_act_on_are_named():
 
 
 def test_a_randomised_reset_draws_another_robot_each_episode():
-    env = randomised("hopper", "task", "planar-legged", 0)
+    env = randomised("hopper", "task", "legged", 0)
     reset = jax.jit(env.reset_batch)
     state = reset(jax.random.split(jax.random.key(0), 4))
     masses = np.asarray(state.injection.plant.mass_scale)[:, 1]
@@ -72,5 +72,5 @@ def test_a_randomised_reset_draws_another_robot_each_episode():
 
 
 def test_an_unknown_profile_names_the_near_miss():
-    with pytest.raises(content.UserError, match="planar-leged.*planar-legged"):
-        randomised("hopper", "task", "planar-leged", 0)
+    with pytest.raises(content.UserError, match="leged.*legged"):
+        randomised("hopper", "task", "leged", 0)

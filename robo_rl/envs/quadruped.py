@@ -1,0 +1,28 @@
+"""Tasks of the quadruped: walk as commanded."""
+
+from robo_rl.envs import goals, resets
+from robo_rl.envs import observations as see
+from robo_rl.envs.ends import position_below, tilted_beyond
+from robo_rl.envs.mdp import Mdp, register
+
+
+@register("quadruped-velocity", "locomotion", "robot")
+def quadruped_velocity() -> Mdp:
+    """A 12 kg quadruped walks at commanded velocities that change every five seconds."""
+    return Mdp(
+        robot="quadruped",
+        control_hz=50.0,
+        episode_s=20.0,
+        observe=(
+            see.gravity_in_base(),
+            see.base_velocities(),
+            see.joint_offsets(),
+            see.velocities(6),
+            see.last_action(),
+            see.goal(),
+        ),
+        rewards="quadruped-velocity",
+        terminate=(tilted_beyond(1.0), position_below(2, 0.12)),
+        reset=resets.floating(0.0, 0.05, 0.2, 0.2, joint_rad=0.1),
+        goal=goals.walk((-0.3, 0.8), 0.25, 0.5, every_s=5.0, gait_hz=2.0),
+    )
