@@ -8,7 +8,7 @@ from robo_rl.envs.mdp import Mdp, register
 
 @register("quadruped-velocity", "locomotion", "robot")
 def quadruped_velocity() -> Mdp:
-    """A 12 kg quadruped walks at commanded velocities that change every five seconds."""
+    """A 13 kg quadruped walks at commanded velocities that change every five seconds."""
     return Mdp(
         robot="quadruped",
         control_hz=50.0,
