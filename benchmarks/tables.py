@@ -83,6 +83,32 @@ def robots(data) -> list[str]:
     return head + table(*columns, "minutes", rows=rows)
 
 
+def transfer(data) -> list[str]:
+    rows = []
+    for name, r in data["results"].items():
+        drift = ", ".join(f"{k}: {v:.1g}" for k, v in r["drift"].items())
+        falls = f"{r['falls']:.0%} / {r['falls_there']:.0%}"
+        rows.append(
+            (
+                name,
+                f"{r['return']:.1f}",
+                f"{r['return_there']:.1f}",
+                f"{r['ratio']:.3f}",
+                falls,
+                drift,
+            )
+        )
+    head = [
+        "## Engine transfer",
+        "",
+        "`python benchmarks/transfer.py RUN ...`: policies trained on C",
+    ]
+    head += ["MuJoCo, the same held-out episodes on the other engine. Drift: largest difference of"]
+    head += ["a joint position after so many steps of the same actions from the same state.", ""]
+    columns = ("policy", "return on mujoco", "there", "ratio", "falls here / there")
+    return head + table(*columns, "drift, m or rad", rows=rows)
+
+
 def resume(data) -> list[str]:
     rows = [
         (algo, r["kills"], f"{len(r['different'])} of {r['arrays']}")
@@ -96,6 +122,7 @@ WRITERS = {
     "speed": speed,
     "time_to_return": time_to_return,
     "robots": robots,
+    "transfer": transfer,
     "resume": resume,
 }
 

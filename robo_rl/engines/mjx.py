@@ -44,8 +44,10 @@ class MjxEngine:
         self._contacts = _contact_sensors(model)
         self._nominal = _put(model, self._contacts)
         self._variable = _put(_open_to_change(model), self._contacts)
-        self._blank = mjx.make_data(_closest(model, self._contacts))
-        self._blank_variable = mjx.make_data(_closest(_open_to_change(model), self._contacts))
+        self._blank = mjx.make_data(_leaving_contacts(model, self._contacts))
+        self._blank_variable = mjx.make_data(
+            _leaving_contacts(_open_to_change(model), self._contacts)
+        )
         self._sizes = (model.nq, model.nv, model.na, model.nv, 3)
 
     def reset(
@@ -153,16 +155,18 @@ class MjxEngine:
 
 def _put(model: mujoco.MjModel, contacts: dict[int, tuple[int, int]]) -> mjx.Model:
     try:
-        return mjx.put_model(_closest(model, contacts))
+        return mjx.put_model(_leaving_contacts(model, contacts))
     except NotImplementedError as error:
         raise UserError(f"engine mjx cannot run this model: {error}") from error
 
 
-def _closest(model: mujoco.MjModel, contacts: dict[int, tuple[int, int]]) -> mujoco.MjModel:
-    """The model with a reduction that MJX knows on its contact sensors, whose values we replace."""
+def _leaving_contacts(
+    model: mujoco.MjModel, contacts: dict[int, tuple[int, int]]
+) -> mujoco.MjModel:
+    """The model with its net contact sensors left to us: a reduction MJX accepts, at no stage."""
     known = copy.copy(model)
-    for sensor in contacts:
-        known.sensor_intprm[sensor, 1] = CLOSEST
+    known.sensor_intprm[list(contacts), 1] = CLOSEST
+    known.sensor_needstage[list(contacts)] = int(mujoco.mjtStage.mjSTAGE_NONE)
     return known
 
 

@@ -70,9 +70,8 @@ def test_brax_training_runs_on_it():
         num_minibatches=1,
         unroll_length=8,
         num_updates_per_batch=1,
-        num_evals=1,
+        num_evals=2,
         num_eval_envs=4,
-        run_evals=False,
     )
     assert isinstance(metrics, dict)
 

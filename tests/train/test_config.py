@@ -44,3 +44,10 @@ def test_steps_and_overrides_reach_the_algorithm():
 def test_a_mistake_is_named(words, message):
     with pytest.raises(content.UserError, match=message):
         config.resolve(config.parse(words))
+
+
+def test_a_run_folder_names_what_is_not_the_default():
+    words = {"env": "hopper", "algo": "ppo", "seed": 3}
+    assert config.resolve(words).out == "runs/hopper-ppo-task-s3"
+    other = words | {"randomize": "legged", "engine": "mjx", "trainer": "sb3"}
+    assert config.resolve(other).out == "runs/hopper-ppo-task-randomized-mjx-sb3-s3"
