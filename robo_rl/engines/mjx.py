@@ -228,7 +228,7 @@ def _derive(model: mjx.Model, blank: mjx.Data) -> Derived:
     data = mjx.kinematics(model, blank.replace(qpos=jnp.asarray(model.qpos0)))
     data = mjx.crb(model, mjx.com_pos(model, data))
     inverse = jnp.linalg.inv(mjx.full_m(model, data))
-    jacobians = [jac(model, data, data.xipos[b], b) for b in range(model.nbody)]
+    jacobians = [jac(model, data, data.xipos[b], jnp.int32(b)) for b in range(model.nbody)]
     weights = [jnp.array([jnp.trace(j.T @ inverse @ j) / 3 for j in pair]) for pair in jacobians]
     moving = np.asarray(model.body_weldid) > 0
     body = jnp.where(moving[:, None], jnp.stack(weights), 0.0)
