@@ -2,24 +2,24 @@
 
 from collections.abc import Callable
 
-import mujoco
+from mujoco import MjModel
 
 from robo_rl.engines.base import Engine, Tracking
 
 
-def _mujoco(model: mujoco.MjModel, substeps: int, tracking: Tracking) -> Engine:
+def _mujoco(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
     from robo_rl.engines.mujoco import MujocoEngine
 
     return MujocoEngine(model, substeps, tracking)
 
 
-def _mjx(model: mujoco.MjModel, substeps: int, tracking: Tracking) -> Engine:
+def _mjx(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
     from robo_rl.engines.mjx import MjxEngine  # imports take seconds
 
     return MjxEngine(model, substeps, tracking)
 
 
-ENGINES: dict[str, Callable[[mujoco.MjModel, int, Tracking], Engine]] = {
+ENGINES: dict[str, Callable[[MjModel, int, Tracking], Engine]] = {
     "mujoco": _mujoco,
     "mjx": _mjx,
 }
