@@ -12,6 +12,19 @@ from robo_rl.envs.step import Environment, make
 from robo_rl.policy import Network, Policy
 
 HISTORY_S = 0.05
+PLANT_CHANGES = {  # a departure of every plant field, large enough to be seen in a few steps
+    "mass_scale": 1.3,
+    "mass_offset_kg": 0.7,
+    "com_offset_m": 0.05,
+    "friction_scale": 0.05,
+    "damping_scale": 2.0,
+    "armature_scale": 1.5,
+    "friction_loss": 2.0,
+    "gain_scale": 0.5,
+    "force_limit_scale": 0.1,
+    "gravity_offset_mps2": 1.0,
+    "wind_w_mps": 3.0,
+}
 
 
 @pytest.fixture(scope="session")

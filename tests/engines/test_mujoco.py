@@ -12,6 +12,7 @@ from robo_rl.engines.base import nominal_plant
 from robo_rl.envs import mdp
 from robo_rl.envs.signals import from_readout
 from robo_rl.envs.step import make
+from tests.conftest import PLANT_CHANGES
 
 LOWERED_M = 0.05  # the hopper's foot then touches the ground
 AS_OURS = {
@@ -73,19 +74,6 @@ def advance(env, plant=None, wrench=None, robots=3, ctrl=0.3, steps=1):
     return np.concatenate(env.engine.unpack(np.asarray(bits)), axis=1), readout
 
 
-CHANGES = {
-    "mass_scale": 1.3,
-    "mass_offset_kg": 0.7,
-    "com_offset_m": 0.05,
-    "friction_scale": 0.05,
-    "damping_scale": 2.0,
-    "armature_scale": 1.5,
-    "friction_loss": 2.0,
-    "gain_scale": 0.5,
-    "force_limit_scale": 0.1,
-    "gravity_offset_mps2": 1.0,
-    "wind_w_mps": 3.0,
-}
 IN_AIR = {"wind_w_mps"}  # the hopper's model has no medium around it
 
 
@@ -93,7 +81,7 @@ IN_AIR = {"wind_w_mps"}  # the hopper's model has no medium around it
 def test_every_plant_field_moves_the_next_state(hopper, field):
     env = make("quadrotor-hover") if field in IN_AIR else hopper
     nominal = nominal_plant(env.robot.model)
-    value = np.full_like(getattr(nominal, field), CHANGES[field])
+    value = np.full_like(getattr(nominal, field), PLANT_CHANGES[field])
     changed, _ = advance(env, nominal._replace(**{field: value}), steps=3)
     same, _ = advance(env, nominal, steps=3)
     assert np.abs(changed - same).max() > 1e-9
