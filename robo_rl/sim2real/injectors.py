@@ -174,8 +174,11 @@ def actuator_slew(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 
 @injector("1")
 def motor_weakness(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
-    """Every motor gives the share 1 - m of the torque commanded."""
-    return _plant(i, gain_scale=i.plant.gain_scale * np.float32(max(0.0, 1.0 - m)))
+    """Every motor gives the share 1 - m of its torque, the largest it can give included."""
+    share = np.float32(max(0.0, 1.0 - m))
+    limited = robot.model.actuator_forcelimited.astype(bool)
+    limit = i.plant.force_limit_scale * np.where(limited, share, np.float32(1.0))
+    return _plant(i, gain_scale=i.plant.gain_scale * share, force_limit_scale=limit)
 
 
 @injector("1")

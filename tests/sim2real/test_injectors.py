@@ -122,3 +122,13 @@ def test_mistakes_are_named():
         made("sensor_noise", 0.1, channel="joint_position m")
     with pytest.raises(NotApplicableError, match="no ground"):
         made("slope", 0.1, robot=load_robot("reacher"))
+
+
+def test_a_weak_servo_gives_less_at_its_limit_too_and_a_torque_motor_needs_no_limit():
+    servo, motor = (
+        made("motor_weakness", 0.4, robot=load_robot(name)).plant for name in ("arm", "hopper")
+    )
+    np.testing.assert_allclose(servo.gain_scale, 0.6, rtol=1e-6)
+    np.testing.assert_allclose(servo.force_limit_scale, 0.6, rtol=1e-6)
+    np.testing.assert_allclose(motor.gain_scale, 0.6, rtol=1e-6)
+    np.testing.assert_allclose(motor.force_limit_scale, 1.0)
