@@ -42,12 +42,9 @@ class MjxEngine:
     def __init__(self, model: mujoco.MjModel, substeps: int, tracking: Tracking):
         self.model, self.substeps, self.tracking = model, substeps, tracking
         self._contacts = _contact_sensors(model)
-        self._nominal = _put(model, self._contacts)
-        self._variable = _put(_open_to_change(model), self._contacts)
-        self._blank = mjx.make_data(_leaving_contacts(model, self._contacts))
-        self._blank_variable = mjx.make_data(
-            _leaving_contacts(_open_to_change(model), self._contacts)
-        )
+        leaving = _leaving_contacts(model, list(self._contacts))
+        self._nominal, self._blank = _put(leaving)
+        self._variable, self._blank_variable = _put(_open_to_change(leaving))
         self._sizes = (model.nq, model.nv, model.na, model.nv, 3)
 
     def reset(
@@ -153,20 +150,18 @@ class MjxEngine:
         return state, Derived(dof, body.reshape(nbody, 2), mass)
 
 
-def _put(model: mujoco.MjModel, contacts: dict[int, tuple[int, int]]) -> mjx.Model:
+def _put(model: mujoco.MjModel) -> tuple[mjx.Model, mjx.Data]:
     try:
-        return mjx.put_model(_leaving_contacts(model, contacts))
+        return mjx.put_model(model), mjx.make_data(model)
     except NotImplementedError as error:
         raise UserError(f"engine mjx cannot run this model: {error}") from error
 
 
-def _leaving_contacts(
-    model: mujoco.MjModel, contacts: dict[int, tuple[int, int]]
-) -> mujoco.MjModel:
+def _leaving_contacts(model: mujoco.MjModel, sensors: list[int]) -> mujoco.MjModel:
     """The model with its net contact sensors left to us: a reduction MJX accepts, at no stage."""
     known = copy.copy(model)
-    known.sensor_intprm[list(contacts), 1] = CLOSEST
-    known.sensor_needstage[list(contacts)] = int(mujoco.mjtStage.mjSTAGE_NONE)
+    known.sensor_intprm[sensors, 1] = CLOSEST
+    known.sensor_needstage[sensors] = int(mujoco.mjtStage.mjSTAGE_NONE)
     return known
 
 
@@ -199,7 +194,7 @@ def _with_net_contacts(
         )
         at = int(compiled.sensor_adr[sensor])
         if compiled.sensor_intprm[sensor, 0] == 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND):
-            found = found.at[at].set(jnp.any(here).astype(jnp.float32))
+            found = found.at[at].set(jnp.sum(here).astype(jnp.float32))
         else:
             sign = jnp.where(contact.geom1 == geom, 1.0, -1.0)
             total = jnp.sum(jnp.where(here[:, None], sign[:, None] * forces, 0.0), axis=0)
@@ -208,13 +203,13 @@ def _with_net_contacts(
 
 
 def _open_to_change(model: mujoco.MjModel) -> mujoco.MjModel:
-    """The model with every constraint allocated that a plant may ask for."""
+    """The model with every constraint and limit allocated that a plant may ask for.
+
+    Their values are set from the plant at every step.
+    """
     opened = copy.copy(model)
     opened.dof_frictionloss[:] = np.maximum(model.dof_frictionloss, TINY_FRICTION)
-    limited = model.actuator_forcelimited.astype(bool)
     opened.actuator_forcelimited[:] = 1
-    free = np.array([-LIMITLESS, LIMITLESS])
-    opened.actuator_forcerange[:] = np.where(limited[:, None], model.actuator_forcerange, free)
     return opened
 
 

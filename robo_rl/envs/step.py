@@ -41,7 +41,6 @@ class State(NamedTuple):
     injection: Injection | None  # None is the nominal MDP
     key: Array  # of the episode
     step: Array  # [] int, control steps since the reset
-    action: Array  # [nu] the last one
     observation: Array
     reward: Array
     terms: dict[str, Array]  # weighted reward terms of the last step
@@ -130,7 +129,6 @@ class Environment:
             injection=injection,
             key=key,
             step=jnp.int32(0),
-            action=jnp.zeros(self.action_size),
             observation=self.observe(as_measured(self.robot, signals, reading)),
             reward=nothing,
             terms={w.name: nothing for w in self.weighted},
@@ -165,7 +163,7 @@ class Environment:
             state.key, state.step, state.injection, state.sensing, readout.samples
         )
         terminated = broken | self._ended(after)
-        t = Transition(self.robot, state.signals, after, wanted, state.action, terminated)
+        t = Transition(self.robot, state.signals, after, wanted, state.signals.action, terminated)
         terms = {w.name: jnp.where(broken, 0.0, w.weight * w(t)) for w in self.weighted}
         costs = {c.name: jnp.where(broken, 0.0, c(t)) for c in self.rewards.costs}
         reward, cost = sum(terms.values(), jnp.float32(0.0)), sum(costs.values(), jnp.float32(0.0))
@@ -178,7 +176,6 @@ class Environment:
             injection=state.injection,
             key=state.key,
             step=step,
-            action=jnp.where(broken, state.action, wanted),
             observation=jnp.where(
                 broken, state.observation, self.observe(as_measured(self.robot, after, reading))
             ),
