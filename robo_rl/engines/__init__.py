@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from mujoco import MjModel
 
+from robo_rl.content import UserError
 from robo_rl.engines.base import Engine, Tracking
 
 
@@ -19,7 +20,19 @@ def _mjx(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
     return MjxEngine(model, substeps, tracking)
 
 
+def _bullet(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
+    try:
+        from robo_rl.engines.bullet import BulletEngine
+    except ImportError as error:
+        raise UserError(
+            "engine bullet needs PyBullet, which has wheels for Python 3.11 only:"
+            " pip install 'robo_rl[bullet]'. Without it there are mujoco and mjx."
+        ) from error
+    return BulletEngine(model, substeps, tracking)
+
+
 ENGINES: dict[str, Callable[[MjModel, int, Tracking], Engine]] = {
     "mujoco": _mujoco,
     "mjx": _mjx,
+    "bullet": _bullet,
 }

@@ -1,136 +1,58 @@
-"""C MuJoCo behind a JAX callback: exact float64 state in, exact float64 state out.
+"""C MuJoCo behind a JAX callback: a trajectory equals a plain MuJoCo loop bit for bit."""
 
-The state crosses JAX as an opaque payload (float64 viewed as uint32), so float32 JAX loses nothing
-and a trajectory equals a plain MuJoCo loop bit for bit.
-"""
-
-import math
 import os
 import threading
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import mujoco
 import numpy as np
 from mujoco import batch
 
-from robo_rl.engines.base import (
-    PLANT_FIELDS,
-    Array,
-    Plant,
-    Readout,
-    Tracking,
-    nominal_plant,
-    plant_fields,
-    plant_shapes,
-    readout_shape,
-    split_shapes,
-)
-
-try:
-    from jax.experimental.buffer_callback import buffer_callback
-except ImportError:  # experimental in JAX: may move or go
-    buffer_callback = None
+from robo_rl.engines.base import PLANT_FIELDS, Tracking, nominal_plant, plant_fields
+from robo_rl.engines.callback import CallbackEngine, flat_plant, plant_from
 
 RECORDED = ("qpos", "qvel", "qfrc_constraint", "sensordata", "actuator_force", "actuator_velocity")
 SMALL_BATCH = 8  # below this, handing work to threads costs more than it saves
 
 
-class MujocoEngine:
+class MujocoEngine(CallbackEngine):
     """The `mujoco` engine for one model; every batch size gets its own pool of simulations."""
 
     def __init__(self, model: mujoco.MjModel, substeps: int, tracking: Tracking):
-        self.model = model
-        self.substeps = substeps
-        self.tracking = tracking
+        super().__init__(model, substeps, tracking, model.nq + 2 * model.nv + model.na + 3)
         # A diverged simulation must stay visibly diverged, not silently restart from qpos0.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-        if (
-            model.ntree == 1
-        ):  # one kinematic tree is one island: finding it costs 8 %, changes no bit
+        if model.ntree == 1:  # one tree is one island: finding it costs 8 %, changes no bit
             model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
-        self._state_size = model.nq + 2 * model.nv + model.na + 3
-        self._readout = readout_shape(model, substeps, tracking.frames)
         self._pools: dict[int, _Pool] = {}
         self._lock = threading.Lock()
 
-    def reset(
-        self, qpos: Array, qvel: Array, plant: Plant | None, active: Array
-    ) -> tuple[Array, Readout]:
-        """State and readout at qpos [nq], qvel [nv]; see Engine.reset."""
-        return self._call(self._reset, active, qpos, qvel, _flat(plant))
+    def reset_rows(
+        self, active: np.ndarray, qpos: np.ndarray, qvel: np.ndarray, plant: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See CallbackEngine."""
+        pool = self._pool(active.size)
+        with pool.lock:
+            return pool.reset(active, qpos, qvel, plant)
 
-    def step(
-        self, bits: Array, ctrl: Array, wrench: Array | None, plant: Plant | None, active: Array
-    ) -> tuple[Array, Readout]:
-        """One control step; see Engine.step."""
-        wrench = jnp.zeros(0) if wrench is None else wrench
-        return self._call(self._step, active, bits, ctrl, wrench, _flat(plant))
-
-    def place(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, Readout]:
-        """reset() of the nominal plant from float64 NumPy, exact to the last bit."""
-        start = np.asarray(qpos, np.float64), np.asarray(qvel, np.float64)
-        bits, flat = self._reset(np.bool_(True), *start, np.zeros(0, np.float32))
-        return bits, self._unpack(jnp.asarray(flat))
-
-    def unpack(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Qpos and qvel in float64 of a payload [..., words]."""
-        state = np.ascontiguousarray(bits).view(np.float64)
-        return (
-            state[..., : self.model.nq],
-            state[..., self.model.nq : self.model.nq + self.model.nv],
-        )
-
-    def _call(self, host: Any, *args: Array) -> tuple[Array, Readout]:
-        width = sum(math.prod(shape) for shape in self._readout)
-        shapes = (
-            jax.ShapeDtypeStruct((2 * self._state_size,), jnp.uint32),
-            jax.ShapeDtypeStruct((width,), jnp.float32),
-        )
-        bits, flat = _call_host(host, shapes, args)
-        return bits, self._unpack(flat)
-
-    def _unpack(self, flat: Array) -> Readout:
-        return Readout(*split_shapes(flat, self._readout))
+    def step_rows(
+        self,
+        active: np.ndarray,
+        bits: np.ndarray,
+        ctrl: np.ndarray,
+        wrench: np.ndarray,
+        plant: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See CallbackEngine."""
+        pool = self._pool(active.size)
+        with pool.lock:
+            return pool.step(active, bits, ctrl, wrench, plant)
 
     def _pool(self, robots: int) -> "_Pool":
         with self._lock:
             if robots not in self._pools:
                 self._pools[robots] = _Pool(self, robots)
             return self._pools[robots]
-
-    def _reset(self, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._run("reset", active, *args)
-
-    def _step(self, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._run("step", active, *args)
-
-    def _run(self, what: str, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray]:
-        """A pool's method on arguments of any batch shape, which is that of `active`."""
-        mask = np.asarray(active)
-        arrays = [np.asarray(a) for a in args]
-        rows = [a.reshape(mask.size, *a.shape[mask.ndim :]) for a in arrays]
-        pool = self._pool(mask.size)
-        with pool.lock:
-            bits, flat = getattr(pool, what)(mask.reshape(-1), *rows)
-        return bits.reshape(*mask.shape, -1), flat.reshape(*mask.shape, -1)
-
-
-def _call_host(host: Any, shapes: Any, args: tuple[Array, ...]) -> tuple[Array, Array]:
-    """A NumPy function inside JAX: on its buffers in place on CPU, through pure_callback elsewhere.
-
-    In place costs about 10 us a call on CPU; pure_callback copies every argument, 0.2 to 0.5 ms.
-    """
-    if buffer_callback is None or jax.default_backend() != "cpu":
-        return jax.pure_callback(host, shapes, *args, vmap_method="broadcast_all")
-
-    def in_place(_: Any, out: Any, *buffers: Any) -> None:
-        results = host(*(np.asarray(b) for b in buffers))
-        for buffer, result in zip(out, results, strict=True):
-            np.asarray(buffer)[...] = result
-
-    return buffer_callback(in_place, shapes, vmap_method="broadcast_all")(*args)
 
 
 class _Pool:
@@ -246,7 +168,7 @@ class _PlantWriter:
 
     def __init__(self, model: mujoco.MjModel, sims: batch.Batch):
         self.model, self.batch = model, sims
-        self.nominal = np.asarray(_flat(nominal_plant(model)))
+        self.nominal = np.asarray(flat_plant(nominal_plant(model)))
         self.written = np.tile(self.nominal, (sims.nsim, 1))
         self.fields: dict[str, np.ndarray] = {}
 
@@ -262,20 +184,10 @@ class _PlantWriter:
         if not self.fields:
             self.fields = {name: self.batch.expand(name) for name in PLANT_FIELDS}
         for row in changed:
-            for name, value in plant_fields(self.model, _unflat(self.model, plant[row])).items():
+            for name, value in plant_fields(self.model, plant_from(self.model, plant[row])).items():
                 self.fields[name][row] = value
         self.batch.set_const(ids=changed)
         self.written[changed] = plant[changed]
-
-
-def _flat(plant: Plant | None) -> Array:
-    if plant is None:
-        return jnp.zeros(0)
-    return jnp.concatenate([jnp.ravel(part) for part in plant])
-
-
-def _unflat(model: mujoco.MjModel, flat: np.ndarray) -> Plant:
-    return Plant(*split_shapes(flat.astype(np.float64), tuple(plant_shapes(model).values())))
 
 
 def _scatter(rows: np.ndarray, ids: np.ndarray | slice, count: int) -> np.ndarray:

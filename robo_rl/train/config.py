@@ -71,7 +71,7 @@ class TrainConfig(Strict):
     algo: Literal["ppo", "sac"]
     reward: Literal["task", "energy", "safety"] = "task"
     trainer: Literal["jax", "sb3"] = "jax"
-    engine: Literal["mujoco", "mjx"] = "mujoco"  # what it trains and evaluates on
+    engine: Literal["mujoco", "mjx", "bullet"] = "mujoco"  # what it trains and evaluates on
     randomize: str | None = None  # a profile whose trained ranges every episode is drawn from
     seed: Annotated[int, Field(ge=0)] = 0
     out: str

@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from robo_rl.engines import mujoco as engine_module
+from robo_rl.engines import callback
 from robo_rl.engines.base import nominal_plant
 from robo_rl.envs import mdp
 from robo_rl.envs.signals import from_readout
@@ -207,7 +207,7 @@ def test_inactive_robots_keep_their_state_bit_for_bit(hopper):
 
 def test_the_portable_callback_gives_the_same_bits(hopper, monkeypatch):
     fast, _ = advance(hopper, steps=3)
-    monkeypatch.setattr(engine_module, "buffer_callback", None)
+    monkeypatch.setattr(callback, "buffer_callback", None)
     portable, _ = advance(hopper, steps=3)
     np.testing.assert_array_equal(fast, portable)
 
