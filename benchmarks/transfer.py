@@ -1,11 +1,12 @@
-"""Policies trained on C MuJoCo, run on another engine: returns, and how far the states drift apart.
+"""Policies trained on C MuJoCo, run on the other engines: returns, falls, drift of the states.
 
 Usage: python benchmarks/transfer.py RUN ...
-Each run folder's policy runs the same held-out episodes on both engines, and one open-loop
+Each run folder's policy runs the same held-out episodes on every engine, and one open-loop
 trajectory of 100 control steps with the same actions from the same state.
 Writes benchmarks/results/transfer.json and prints the table.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from robo_rl.files import write_json
 from robo_rl.policy import Policy, load_policy
 from robo_rl.safety_eval.rollout import episode_keys, rollout
 
-OTHER, EPISODES, SEED, STEPS = "mjx", 8, 9_000_017, 100
+EPISODES, SEED, STEPS = {"mjx": 8, "bullet": 16}, 9_000_017, 100
 SHOWN = (1, 10, 50, 100)
 TARGET = Path(__file__).resolve().parent / "results" / "transfer.json"
 
@@ -42,12 +43,12 @@ def trajectory(env: Environment, actions: np.ndarray) -> np.ndarray:
     return np.asarray(unroll(start))
 
 
-def study(run: Path) -> dict[str, object]:
-    """One policy on both engines."""
+def study(run: Path, engine: str) -> dict[str, object]:
+    """One policy at home and on another engine."""
     policy: Policy = load_policy(run)
     name = str(policy.contract["env"])
-    home, away = make(name), make(name, engine=OTHER)
-    keys = episode_keys(SEED, EPISODES)
+    home, away = make(name), make(name, engine=engine)
+    keys = episode_keys(SEED, EPISODES[engine])
     here, there = (rollout(env, policy, keys) for env in (home, away))
     rng = np.random.default_rng(SEED)
     actions = rng.uniform(-1, 1, (STEPS, home.action_size)).astype(np.float32)
@@ -55,8 +56,8 @@ def study(run: Path) -> dict[str, object]:
     mean_here, mean_there = (float(np.mean(t.episode_return)) for t in (here, there))
     return {
         "env": name,
-        "engine": OTHER,
-        "episodes": EPISODES,
+        "engine": engine,
+        "episodes": EPISODES[engine],
         "return": mean_here,
         "return_there": mean_there,
         "ratio": mean_there / mean_here,
@@ -68,12 +69,12 @@ def study(run: Path) -> dict[str, object]:
 
 def main(runs: list[Path]) -> None:
     results = json.loads(TARGET.read_text())["results"] if TARGET.exists() else {}
-    for run in runs:
-        found = study(run)
-        results[f"{found['env']} on {OTHER}"] = found
+    for run, engine in itertools.product(runs, EPISODES):
+        found = study(run, engine)
+        results[f"{found['env']} on {engine}"] = found
         write_json(TARGET, {"results": results, "versions": versions()})
         here, there, ratio = (found[key] for key in ("return", "return_there", "ratio"))
-        print(f"{found['env']}: {here:.1f} on mujoco, {there:.1f} on {OTHER}, ratio {ratio:.3f}")
+        print(f"{found['env']}: {here:.1f} on mujoco, {there:.1f} on {engine}, ratio {ratio:.3f}")
         print(f"  drift of qpos by step: {found['drift']}", flush=True)
 
 

@@ -252,6 +252,8 @@ def _gap_table(result: Any) -> None:
     table = Table("departure", "verdict", "why", title=f"Gap study, profile {result.profile.name}")
     for sweep in sorted(result.sweeps, key=lambda s: s.margin.low if s.margin else 0.0):
         table.add_row(sweep.name, _coloured(sweep.verdict), sweep.why)
+    for other in result.transfers:
+        table.add_row(f"engine {other.engine}", _coloured(other.verdict), other.why)
     console.print(table)
 
 

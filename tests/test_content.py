@@ -35,6 +35,7 @@ LEVELS = {  # a module may import only from its own level or from below
     "interop": 5,
     "safety_eval": 6,
     "train": 7,
+    "sim2real.transfer": 7,
     "sim2real.gap": 7,
     "sim2real.gap_report": 7,
     "sim2real.checklist": 7,

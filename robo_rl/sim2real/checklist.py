@@ -81,7 +81,7 @@ def checklist(run: Path) -> Checklist:
     rows = (
         *_contract_rows(run, policy, env),
         *_gap_rows(run),
-        _transfer_row(),
+        *_transfer_rows(run),
         *_safety_rows(run),
         *_evidence_rows(run),
         *_ladder_rows(),
@@ -227,16 +227,27 @@ def _margin(margin: dict[str, Any] | None) -> str:
     return f"lower bound {low}"
 
 
-def _transfer_row() -> Row:
-    return Row(
-        "dynamics",
-        "The policy exploits this physics engine",
-        "not run on a second engine",
-        "unknown",
-        "UNKNOWN",
-        "Evaluate on a second engine or on logs of the real robot before any contact-rich trial.",
-        "not available in this version",
-    )
+def _transfer_rows(run: Path) -> list[Row]:
+    """One line per other engine that the gap study tried."""
+    path = run / "gap" / "results.json"
+    data = read_json(path) if path.is_file() else {}
+    stale = data and _stale(run, data.get("policy_sha256"))
+    found = data.get("transfers") or [{"engine": "", "verdict": "UNKNOWN", "episodes": 0}]
+    rows = []
+    for one in found:
+        why = "measured on an older policy" if stale else one.get("why", "no other engine was run")
+        rows.append(
+            Row(
+                "dynamics",
+                f"The policy exploits its physics engine (on {one['engine'] or 'another engine'})",
+                why,
+                f"success at least {one['success']['low']:.0%}" if one["episodes"] else "unknown",
+                "UNKNOWN" if stale else one["verdict"],
+                "Randomise friction and contact in training; confirm on logs of the real robot.",
+                data.get("command", f"robo-rl gap {run}"),
+            )
+        )
+    return rows
 
 
 def _safety_rows(run: Path) -> list[Row]:

@@ -1,7 +1,7 @@
 """The gap study: how large each departure from simulation may grow before the policy breaks."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from robo_rl.scenarios.schema import stack
 from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
 from robo_rl.sim2real.injectors import NotApplicableError, inject
 from robo_rl.sim2real.profiles import Profile, load_profile
+from robo_rl.sim2real.transfer import ENGINES, Transfer, transfer
 
 GAP_SEED = 8_000_003
 SUCCESS_FLOOR = 0.8  # a policy has broken where fewer episodes than this succeed
@@ -61,6 +62,7 @@ class GapResult(NamedTuple):
     seed: int
     episodes: int
     episode_s: float
+    transfers: tuple[Transfer, ...]
 
 
 class _Plan(NamedTuple):
@@ -81,6 +83,7 @@ def gap(
     """Sweeps every row of a profile that applies to the policy's robot, all in one batch.
 
     profile_name: the robot's own profile if left out. episode_s: shorter episodes than the task's.
+    The undisturbed episodes are run on the other engines as well.
     """
     least = math.ceil(math.log(0.05) / math.log(SUCCESS_FLOOR))
     if episodes < least:
@@ -114,26 +117,26 @@ def gap(
         raise UserError(
             f"{run}: the policy produces numbers that are not finite in the undisturbed task."
         )
-    success = survived & (returns >= _least_return(reference))
-    sweeps, at = [], 1
-    for plan in plans:
-        count = len(plan.magnitudes) - 1
-        rows = [0, *range(at, at + count)]
-        at += count
-        sweeps.append(_sweep(plan, profile, success[rows], returns[rows]))
+    least = _least_return(reference)
+    success = survived & (returns >= least)
+    transfers = tuple(
+        transfer(policy, env, engine, seed, returns[0], least, SUCCESS_FLOOR, on_progress)
+        for engine in ENGINES
+    )
     low, high = rate_bounds(int(success[0].sum()), episodes)
     nominal_success = Interval(low, float(success[0].mean()), high)
     return GapResult(
         policy,
         env,
         profile,
-        tuple(sweeps),
+        tuple(_sweeps(plans, profile, success, returns)),
         skipped,
         reference,
         nominal_success,
         seed,
         episodes,
         env.mdp.episode_s,
+        transfers,
     )
 
 
@@ -212,6 +215,20 @@ def sweep_levels(measured: float | None, sweep_to: float, levels: int) -> NDArra
 
 def _rng(seed: int, episode: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, episode, *name.encode()])
+
+
+def _sweeps(
+    plans: list[_Plan],
+    profile: Profile,
+    success: NDArray[np.bool_],
+    returns: NDArray[np.float64],
+) -> Iterator[Sweep]:
+    """One sweep per plan; rows of the batch lie plan by plan behind the nominal one."""
+    at = 1
+    for plan in plans:
+        rows = [0, *range(at, at + len(plan.magnitudes) - 1)]
+        at += len(plan.magnitudes) - 1
+        yield _sweep(plan, profile, success[rows], returns[rows])
 
 
 def _sweep(

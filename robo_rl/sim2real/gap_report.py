@@ -9,6 +9,7 @@ import numpy as np
 from robo_rl import contract, plots, report
 from robo_rl.safety_eval.statistics import Interval, rate_bounds
 from robo_rl.sim2real.gap import RETURN_KEPT, SUCCESS_FLOOR, GapResult, Sweep, bounded_text
+from robo_rl.sim2real.transfer import RETURN_GREEN
 
 
 def write(result: GapResult, folder: Path, command: str) -> Path:
@@ -54,7 +55,7 @@ def _report(result: GapResult, command: str) -> report.Report:
     )
     untested = [f"{name} ({why})" for name, why in result.skipped.items()]
     untested += [
-        "transfer to a second physics engine",
+        *(f"transfer to {t.engine} ({t.why})" for t in result.transfers if not t.episodes),
         "terrain, deformable contact, heat and wear",
     ]
     why = (
@@ -85,10 +86,29 @@ def _report(result: GapResult, command: str) -> report.Report:
                     ),
                 ),
             ),
+            report.Section("Other physics engines", (_transfers(result),)),
             report.Section("Where the magnitudes come from", (sources,)),
             report.Section("Not tested", (report.Paragraph("; ".join(untested) + "."),)),
             report.Section("Reproduce", (report.Code(command), _provenance(result))),
         ),
+    )
+
+
+def _transfers(result: GapResult) -> report.Grid:
+    lines = [
+        (
+            t.engine,
+            t.verdict,
+            f"{t.successes}/{t.episodes} ({t.success.low:.0%} to {t.success.high:.0%})",
+            "unknown" if t.retention is None else f"{t.retention:.0%}",
+        )
+        for t in result.transfers
+    ]
+    return report.Grid(
+        ("engine", "verdict", "success", "return kept"),
+        tuple(lines),
+        f"The same undisturbed episodes. GREEN: success at least {SUCCESS_FLOOR:.0%} by its lower"
+        f" bound and {RETURN_GREEN:.0%} of the return kept; higher is better.",
     )
 
 
@@ -148,6 +168,7 @@ def _data(result: GapResult, command: str) -> dict[str, Any]:
             for s in result.sweeps
         ],
         "skipped": result.skipped,
+        "transfers": [{**t._asdict(), "success": t.success._asdict()} for t in result.transfers],
         "nominal_return": result.nominal_return,
         "nominal_success": result.nominal_success._asdict(),
         "episodes": result.episodes,

@@ -1,0 +1,74 @@
+"""Engine transfer: the same policy and episodes on another physics engine.
+
+The cheapest honest proxy of a reality gap: a policy that lives on one engine's contacts fails on
+another's.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robo_rl.content import UserError
+from robo_rl.envs.step import Environment, make
+from robo_rl.policy import Policy
+from robo_rl.safety_eval.rollout import episode_keys, rollout
+from robo_rl.safety_eval.statistics import Interval, rate_bounds
+
+ENGINES = ("bullet",)  # that run on CPU at a useful speed
+EPISODES = 16  # the fewest of which all succeeding shows a rate of 80 % at 95 %, and two more
+RETURN_GREEN = 0.9  # share of the return that a policy must keep on another engine
+
+
+class Transfer(NamedTuple):
+    """How a policy fares on another engine than the one it was trained on."""
+
+    engine: str
+    episodes: int
+    successes: int
+    success: Interval  # exact, one-sided 95 % bounds
+    retention: float | None  # mean return there / mean return of the same episodes here
+    verdict: str
+    why: str
+
+
+def transfer(
+    policy: Policy,
+    home: Environment,
+    engine: str,
+    seed: int,
+    returns: NDArray[np.float64],
+    least_return: float,
+    floor: float,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Transfer:
+    """The first EPISODES undisturbed episodes of a seed on another engine.
+
+    returns: of these episodes at home, [N]. An episode succeeds when it survives and returns
+    least_return. GREEN: the success rate's lower bound is at least the floor and RETURN_GREEN of
+    the return is kept; AMBER: the rate itself is at least the floor; else RED. UNKNOWN where the
+    engine cannot run the robot.
+    """
+    n = min(EPISODES, len(returns))
+    try:
+        env = make(home.name, home.layer, episode_s=home.mdp.episode_s, engine=engine)
+    except UserError as reason:
+        return Transfer(engine, 0, 0, Interval(0.0, 0.0, 1.0), None, "UNKNOWN", str(reason))
+    track = rollout(env, policy, episode_keys(seed, n), None, on_progress)
+    there = np.where(track.crashed, -np.inf, track.episode_return)
+    survived = ~(track.fell | track.crashed)
+    successes = int((survived & (there >= least_return)).sum())
+    low, high = rate_bounds(successes, n)
+    here = float(np.mean(returns[:n]))
+    kept = 1.0 + (float(np.mean(track.episode_return)) - here) / max(abs(here), 1e-9)
+    verdict = transfer_verdict(low, successes / n, kept, floor)
+    why = f"{successes} of {n} episodes succeed on {engine}, return kept {kept:.0%}"
+    return Transfer(engine, n, successes, Interval(low, successes / n, high), kept, verdict, why)
+
+
+def transfer_verdict(low: float, rate: float, kept: float, floor: float) -> str:
+    """GREEN, AMBER or RED from the success rate, its lower bound and the return kept."""
+    if low >= floor and kept >= RETURN_GREEN:
+        return "GREEN"
+    return "AMBER" if rate >= floor else "RED"
