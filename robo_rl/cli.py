@@ -27,12 +27,61 @@ ERROR = 3
 
 @app.command()
 def envs(
-    name: Annotated[str | None, typer.Argument(help="Print this environment's MDP.")] = None,
+    name: Annotated[str | None, typer.Argument(help="An environment, new, or check.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[NAME] [key=value]...")] = None,
+    mjcf: Annotated[Path | None, typer.Option(help="MJCF or URDF file of a new robot.")] = None,
 ) -> None:
-    """List the environments, or print the MDP of one as a table."""
-    from robo_rl.envs import mdp, printing, step  # noqa: F401
+    """List the environments, print one, check one, or make one of your own robot.
 
-    console.print(printing.mdp_table(name) if name else printing.list_table())
+    robo-rl envs hopper              its MDP: observation, action, rewards, costs, ends
+
+    robo-rl envs check hopper engine=mujoco      the contract every environment keeps
+
+    robo-rl envs new my-robot --mjcf FILE to=FOLDER      a robot folder, rewards and an MDP
+
+    Environments of your own are found in the folders that ROBO_RL_ENVS lists.
+    """
+    from robo_rl.envs import catalogue, printing
+
+    catalogue.load()
+    if name in ("new", "check"):
+        given = [word for word in words or [] if "=" not in word]
+        if len(given) != 1:
+            raise UserError(f"envs {name}: give the name of one environment.")
+        keys = _keys(
+            [w for w in words or [] if "=" in w], ("to", "engine", "steps"), f"envs {name}"
+        )
+        (_new_environment if name == "new" else _check_environment)(given[0], mjcf, keys)
+    else:
+        console.print(printing.mdp_table(name) if name else printing.list_table())
+
+
+def _new_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> None:
+    from robo_rl.envs import new
+
+    if mjcf is None:
+        raise UserError("envs new: --mjcf FILE is needed: the robot's MJCF or URDF.")
+    folder = Path(str(given.get("to", "robots")))
+    for path in new.create(name, mjcf, folder):
+        console.print(str(path), highlight=False)
+    console.print(
+        f"Next: export ROBO_RL_ENVS={folder}; robo-rl envs check {name}; robo-rl train env={name}"
+        " algo=ppo",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _check_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> None:
+    from robo_rl.envs import check
+
+    engine = str(given.get("engine", "mujoco"))
+    found = check.check(name, engine, _count(given, "steps", check.STEPS))
+    table = Table("", "claim", "detail", title=f"Contract of {name} on engine {engine}")
+    for finding in found:
+        table.add_row(_coloured("PASS" if finding.holds else "FAIL"), finding.claim, finding.detail)
+    console.print(table)
+    check.demand(found)
 
 
 @app.command()
@@ -266,7 +315,8 @@ def _checklist_table(made: Any) -> None:
 
 
 def _coloured(verdict: str) -> str:
-    colour = {"GREEN": "green", "AMBER": "yellow", "RED": "red", "UNKNOWN": "magenta"}[verdict]
+    colours = {"GREEN": "green", "AMBER": "yellow", "RED": "red", "UNKNOWN": "magenta"}
+    colour = (colours | {"PASS": "green", "FAIL": "red"})[verdict]
     return f"[{colour}]{verdict}[/]"
 
 

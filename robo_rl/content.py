@@ -5,6 +5,7 @@ Data only, nothing is ever executed.
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ import yaml
 T = TypeVar("T")
 
 _PACKAGE = Path(__file__).resolve().parent
+OWN = "ROBO_RL_ENVS"
 FOLDERS = ("envs", "rewards", "scenarios", "safety_eval", "sim2real", "configs")
 
 
@@ -31,8 +33,24 @@ def root() -> Path:
 
 
 def folder(name: str) -> Path:
-    """The content folder `name`."""
+    """The content folder `name` of the suite."""
     return root() / name
+
+
+def own_folders() -> tuple[Path, ...]:
+    """Users' folders of robots: those that the environment variable ROBO_RL_ENVS lists."""
+    return tuple(Path(word) for word in os.environ.get(OWN, "").split(os.pathsep) if word)
+
+
+def folders(name: str) -> tuple[Path, ...]:
+    """The content folders `name`: the suite's, then the users' own."""
+    return (folder(name), *(own / name for own in own_folders()))
+
+
+def robot_files() -> dict[str, Path]:
+    """Every robot.yaml by the robot's name; the suite's own names cannot be taken."""
+    found = [p for place in reversed(folders("envs")) for p in sorted(place.glob("*/robot.yaml"))]
+    return {path.parent.name: path for path in found}
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -78,7 +96,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def files(kind: str) -> dict[str, Path]:
     """The YAML files of a content folder by stem."""
-    return {path.stem: path for path in sorted(folder(kind).glob("*.yaml"))}
+    found = [p for place in reversed(folders(kind)) for p in sorted(place.glob("*.yaml"))]
+    return {path.stem: path for path in found}
 
 
 def find(kind: str, name: str) -> Path:

@@ -155,6 +155,7 @@ class _Builder:
         ground = self.colliding[model.geom_bodyid[self.colliding] == 0]
         self.ground_friction = float(model.geom_friction[ground, 0].max(initial=0.0))
         self.ground_condim = int(model.geom_condim[ground].max(initial=1))
+        self.ground_priority = int(model.geom_priority[ground].max(initial=0))
         self.margin_m = float(model.geom_margin[self.colliding].max(initial=0.0))
 
     def add_static(self, geom: int) -> None:
@@ -265,11 +266,17 @@ class _Builder:
         return body
 
     def _set_friction(self, geom: int, body: int, link: int) -> None:
-        """MuJoCo takes the larger friction of two geoms, Bullet the product; the ground has 1."""
+        """MuJoCo takes the larger friction of two geoms, Bullet the product; the ground has 1.
+
+        A geom of higher priority than the ground's decides alone.
+        """
         model = self.model
-        friction = max(float(model.geom_friction[geom, 0]), self.ground_friction)
-        if max(model.geom_condim[geom], self.ground_condim) == 1:
-            friction = 0.0
+        alone = model.geom_priority[geom] > self.ground_priority
+        friction, condim = float(model.geom_friction[geom, 0]), int(model.geom_condim[geom])
+        if not alone:
+            friction = max(friction, self.ground_friction)
+            condim = max(condim, self.ground_condim)
+        friction = 0.0 if condim == 1 else friction
         pybullet.changeDynamics(body, link, lateralFriction=friction, **self.client)
         self.bodies.geoms[geom] = (body, link)
 

@@ -48,3 +48,8 @@ def below(sensor: str, height_m: float) -> End:
         f"{sensor} height <= {height_m:g} m",
         lambda robot, s: s.sensors[robot.sensor(sensor)][2] <= height_m,
     )
+
+
+def sensor_below(sensor: str, limit: float) -> End:
+    """A sensor of one value is under a limit."""
+    return End(f"{sensor} < {limit:g}", lambda robot, s: s.sensors[robot.sensor(sensor)][0] < limit)

@@ -112,5 +112,10 @@ def walk(
     return Goal(f"a velocity command every {every_s:g} s", at, error, "m/s")
 
 
+def planar_distance_m(robot: Robot, s: Signals) -> Array:
+    """Horizontal distance of a free-floating base from the goal's first two numbers, m."""
+    return jnp.linalg.norm(s.qpos[:2] - s.goal[:2])
+
+
 def _base_distance_m(robot: Robot, s: Signals) -> Array:
     return jnp.linalg.norm(s.qpos[:3] - s.goal)

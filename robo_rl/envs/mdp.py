@@ -8,6 +8,7 @@ from robo_rl import content
 from robo_rl.engines.base import Array
 from robo_rl.envs.robots import Robot
 from robo_rl.envs.signals import Signals
+from robo_rl.envs.surroundings import Surroundings
 
 
 class Observe(NamedTuple):
@@ -54,6 +55,7 @@ class Mdp:
     reset: Reset
     gymnasium_id: str | None = None
     goal: Goal | None = None
+    surroundings: Surroundings | None = None  # for a robot with a lidar
 
     @property
     def episode_steps(self) -> int:

@@ -100,6 +100,22 @@ def joint_offsets() -> Observe:
     )
 
 
+def proximity(ranges: str, scale_m: float) -> Observe:
+    """How near what a range sensor sees is: exp(-range / scale), in (0, 1]."""
+    name = f"exp(-{ranges} / {scale_m:g} m)"
+    return Observe(name, "1", lambda robot, s: jnp.exp(-s.sensors[robot.sensor(ranges)] / scale_m))
+
+
+def planar_goal() -> Observe:
+    """Goal minus the position of a free-floating base, in the base's frame, x and y."""
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        offset = jnp.append(s.goal[:2] - s.qpos[:2], 0.0)
+        return (rotation_matrix(s.qpos[3:7]).T @ offset)[:2]
+
+    return Observe("goal in base", "m", read)
+
+
 def _name(what: str, start: int, stop: int | None) -> str:
     return (
         what if start == 0 and stop is None else f"{what}[{start}:{'' if stop is None else stop}]"

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robo_rl.engines.base import nominal_force_limit
-from robo_rl.envs import mdp
+from robo_rl.envs import catalogue, mdp
 from robo_rl.envs.step import make
 from robo_rl.rewards.layers import LAYERS, Weighted
 
@@ -20,6 +20,7 @@ def list_table() -> Table:
     table = Table(
         "environment", "what it is", "control", "episode", "equal to", title="Environments"
     )
+    catalogue.load()
     for name in mdp.names():
         entry = mdp.ENTRIES[name]
         declared = entry.make()

@@ -76,6 +76,23 @@ def floating(
     )
 
 
+def planar(x_m: tuple[float, float], y_m: tuple[float, float], heading_rad: float) -> Reset:
+    """A free base at rest on the ground: uniform in a rectangle, heading U(+-heading_rad)."""
+
+    def draw(robot: Robot, key: Array, scale: Array) -> tuple[Array, Array]:
+        low, high = (
+            jnp.array([x_m[0], y_m[0], -heading_rad]),
+            jnp.array([x_m[1], y_m[1], heading_rad]),
+        )
+        middle, half = (low + high) / 2, (high - low) / 2
+        x, y, turn = middle + scale * half * jax.random.uniform(key, (3,), minval=-1.0)
+        quaternion = jnp.array([jnp.cos(turn / 2), 0.0, 0.0, jnp.sin(turn / 2)])
+        qpos = _qpos0(robot).at[:2].set(jnp.stack([x, y])).at[3:7].set(quaternion)
+        return qpos, jnp.zeros(robot.model.nv)
+
+    return Reset(f"x U{x_m} m, y U{y_m} m, heading U(+-{heading_rad:g} rad), at rest", draw)
+
+
 def joints_anywhere(share: float) -> Reset:
     """Every joint uniform within this share of its range around the middle, at rest."""
 

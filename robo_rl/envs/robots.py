@@ -1,21 +1,33 @@
 """Robots: a model, its named parts, and the contact sensors the suite adds to it."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import gymnasium
 import mujoco
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
 from robo_rl import content
 from robo_rl.engines.base import Tracking
 from robo_rl.envs.channels import Channel, describe_channels
+from robo_rl.envs.surroundings import Lidar
 
 JOINT_DRIVES = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+
+
+class LidarFile(BaseModel):
+    """The lidar of a robot.yaml; fields as in surroundings.Lidar."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rays: PositiveInt
+    field_rad: PositiveFloat
+    reach_m: PositiveFloat
+    hull_radius_m: PositiveFloat
 
 
 class RobotFile(BaseModel):
@@ -35,6 +47,7 @@ class RobotFile(BaseModel):
     initial_qpos: tuple[float, ...] | None = None
     total_mass_kg: float | None = None
     profile: str
+    lidar: LidarFile | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +98,11 @@ class Robot:
         dofs = self.model.jnt_dofadr[np.where(joint, self.model.actuator_trnid[:, 0], 0)]
         return np.where(joint, dofs, -1)
 
+    @functools.cached_property
+    def lidar(self) -> Lidar | None:
+        """The range scanner, if it has one."""
+        return Lidar(**self.file.lidar.model_dump()) if self.file.lidar else None
+
     def sensor(self, name: str) -> slice:
         """Where a sensor's values are within `sensors`; a miss names the sensors there are."""
         return content.lookup(self._sensors, name, kind="sensor", where=f"robot {self.name}")
@@ -97,6 +115,10 @@ class Robot:
             table[model.sensor(i).name] = slice(start, start + int(model.sensor_dim[i]))
         for k, name in enumerate(self.file.frames):
             table[name] = slice(model.nsensordata + 3 * k, model.nsensordata + 3 * k + 3)
+        at = model.nsensordata + 3 * len(self.file.frames)
+        for name, size in (self.lidar.sizes if self.lidar else {}).items():
+            table[name] = slice(at, at + size)
+            at += size
         return table
 
     @property
@@ -110,14 +132,15 @@ class Robot:
 @functools.cache
 def load_robot(name: str) -> Robot:
     """The robot described by envs/<name>/robot.yaml."""
-    known = {path.parent.name: path for path in content.folder("envs").glob("*/robot.yaml")}
-    path = content.lookup(known, name, kind="robot", where=str(content.folder("envs")))
+    path = content.lookup(content.robot_files(), name, kind="robot", where="envs")
     try:
         file = RobotFile(**content.read_yaml(path))
     except ValidationError as error:
         raise content.UserError(f"{path}: {error}") from error
     model = _compile(file, path.parent)
-    return Robot(name, file, model, describe_channels(model, file.base_joints, tuple(file.frames)))
+    channels = describe_channels(model, file.base_joints, tuple(file.frames))
+    robot = Robot(name, file, model, channels)
+    return replace(robot, channels=channels + robot.lidar.channels()) if robot.lidar else robot
 
 
 def _compile(file: RobotFile, beside: Path) -> mujoco.MjModel:

@@ -18,10 +18,17 @@ import numpy as np
 
 from robo_rl import content
 from robo_rl.engines import ENGINES
-from robo_rl.engines.base import Array, Engine, Readout
-from robo_rl.envs import arm, classic, locomotion, mdp, quadrotor, quadruped  # noqa: F401  (importing registers)
+from robo_rl.engines.base import Array, Engine, Readout, split_sample
+from robo_rl.envs import catalogue, mdp
 from robo_rl.envs.robots import Robot, load_robot
-from robo_rl.envs.signals import Signals, Transition, as_measured, from_readout
+from robo_rl.envs.signals import (
+    Signals,
+    Transition,
+    as_measured,
+    from_readout,
+    rotation_matrix,
+)
+from robo_rl.envs.surroundings import sense
 from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
 from robo_rl.sim2real import actuation, sensors
 from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral, plant_at, wrench_at
@@ -116,8 +123,9 @@ class Environment:
     ) -> State:
         """The first state of an episode whose physics has been set."""
         injection = jax.tree.map(jnp.asarray, injection)
-        signals = from_readout(self.robot, readout)
-        signals = self._pursue(signals, self._goal(key, jnp.float32(0.0)))
+        goal = self._goal(key, jnp.float32(0.0))
+        readout = self._look_around(readout, goal)
+        signals = self._pursue(from_readout(self.robot, readout), goal)
         sensing, driving = self._memories(key, injection, readout)
         sensing, reading = self._sense(key, jnp.int32(-1), injection, sensing, readout.samples)
         nothing, off = jnp.float32(0.0), jnp.bool_(False)
@@ -154,10 +162,11 @@ class Environment:
         bits, readout = self.engine.step(
             state.bits, self.to_ctrl(command), wrench, plant, jnp.asarray(active)
         )
+        goal = self._goal(state.key, time_s + self.control_s)
+        readout = self._look_around(readout, goal)
         broken = ~(_all_finite(readout) & jnp.all(jnp.isfinite(action)))
         reached = from_readout(self.robot, readout)._replace(action=wanted)
-        reached = self._pursue(reached, state.signals.goal)
-        reached = reached._replace(goal=self._goal(state.key, time_s + self.control_s))
+        reached = self._pursue(reached, state.signals.goal)._replace(goal=goal)
         after = _keep(broken, state.signals, reached)
         sensing, reading = self._sense(
             state.key, state.step, state.injection, state.sensing, readout.samples
@@ -293,6 +302,19 @@ class Environment:
             return signals
         return signals._replace(goal_error=self.mdp.goal.error(self.robot, signals))
 
+    def _look_around(self, readout: Readout, goal: Array) -> Readout:
+        """The readout with what a lidar sees appended to every sample; one scan a control step."""
+        lidar, around = self.robot.lidar, self.mdp.surroundings
+        if lidar is None or around is None:
+            return readout
+
+        qpos, qvel, _, _ = split_sample(self.robot.model, readout.samples[-1])
+        forward = rotation_matrix(qpos[3:7])[:, 0]
+        pose = jnp.array([qpos[0], qpos[1], jnp.arctan2(forward[1], forward[0])])
+        seen = sense(lidar, around, goal, pose, qvel[:2])
+        seen = jnp.broadcast_to(seen, (len(readout.samples), seen.size))
+        return readout._replace(samples=jnp.concatenate([readout.samples, seen], axis=1))
+
     def _ended(self, after: Signals) -> Array:
         met = [end.met(self.robot, after) for end in self.mdp.terminate]
         return jnp.any(jnp.stack(met)) if met else jnp.bool_(False)
@@ -337,11 +359,14 @@ def _make(
     engine: str,
 ) -> Environment:
     """make(), cached: what was compiled for an environment is compiled once."""
+    catalogue.load()
     build = content.lookup(ENGINES, engine, kind="engine", where=f"make({name!r})")
     declared = mdp.get(name)
     if episode_s is not None:
         declared = replace(declared, episode_s=min(episode_s, declared.episode_s))
     robot = load_robot(declared.robot)
+    if (robot.lidar is None) != (declared.surroundings is None):
+        raise content.UserError(f"{name}: a lidar needs surroundings to see, and these a lidar.")
     rewards = load_rewards(declared.rewards)
     rewards.upto(reward)
     period_s = 1.0 / (declared.control_hz * robot.model.opt.timestep)

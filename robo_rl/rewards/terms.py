@@ -85,6 +85,11 @@ def joint_offset(t: Transition) -> Array:
     return jnp.sum((t.after.qpos[7:] - t.robot.qpos0[7:].astype(np.float32)) ** 2)
 
 
+def home_offset(t: Transition) -> Array:
+    """Sum of squared distances of all joints from their home, rad^2 or m^2."""
+    return jnp.sum((t.after.qpos - t.robot.qpos0.astype(np.float32)) ** 2)
+
+
 def trot(t: Transition, *, force_n: float) -> Array:
     """Share of the feet that are where a trot's clock wants them, in [0, 1].
 
@@ -199,3 +204,57 @@ def _beyond_soft_limit(t: Transition, soft_fraction: float) -> Array:
     middle, half = (low + high) / 2, (high - low) / 2
     share = jnp.abs(t.after.qpos[model.jnt_qposadr[joints]] - middle) / half
     return jnp.maximum(share - soft_fraction, 0.0)
+
+
+def terminated(t: Transition) -> Array:
+    """1 on the step that terminates the episode, else 0."""
+    return t.terminated.astype(jnp.float32)
+
+
+def goal_approach(t: Transition) -> Array:
+    """How much nearer the goal this step came, m; negative when driving away from it."""
+    return t.before.goal_error - t.after.goal_error
+
+
+def clearance_lack(t: Transition, *, margin_m: float) -> Array:
+    """How much the hull is nearer than a margin to an obstacle or a wall, m, >= 0."""
+    nearest = jnp.minimum(_sensor(t, "clearance"), _sensor(t, "wall"))
+    return jnp.maximum(margin_m - nearest, 0.0)
+
+
+def collision_nearness(t: Transition, *, horizon_s: float) -> Array:
+    """Share of a horizon that the time to collision falls short of it, in [0, 1]."""
+    return jnp.maximum(1.0 - _sensor(t, "time_to_collision") / horizon_s, 0.0)
+
+
+def collision_course(t: Transition, *, horizon_s: float) -> Array:
+    """1 on a step whose time to collision is below a limit, else 0."""
+    return (_sensor(t, "time_to_collision") < horizon_s).astype(jnp.float32)
+
+
+def obstacle_contact(t: Transition) -> Array:
+    """1 on a step in which the hull overlaps an obstacle, else 0."""
+    return (_sensor(t, "clearance") < 0).astype(jnp.float32)
+
+
+def boundary_violation(t: Transition) -> Array:
+    """1 on a step in which the hull is beyond a wall, else 0."""
+    return (_sensor(t, "wall") < 0).astype(jnp.float32)
+
+
+def speed_change_excess(t: Transition, *, limit_mps: float) -> Array:
+    """How much the planar velocity changed within the step beyond a limit, m/s, >= 0."""
+    return jnp.maximum(_speed_change_mps(t) - limit_mps, 0.0)
+
+
+def speed_change_violation(t: Transition, *, limit_mps: float) -> Array:
+    """1 on a step in which the planar velocity changes by more than a limit, else 0."""
+    return (_speed_change_mps(t) > limit_mps).astype(jnp.float32)
+
+
+def _speed_change_mps(t: Transition) -> Array:
+    return jnp.linalg.norm(t.after.qvel[:2] - t.before.qvel[:2])
+
+
+def _sensor(t: Transition, name: str) -> Array:
+    return t.after.sensors[t.robot.sensor(name)][0]
