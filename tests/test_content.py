@@ -31,6 +31,7 @@ LEVELS = {  # a module may import only from its own level or from below
     "sim2real.injectors": 4,
     "sim2real.profiles": 5,
     "sim2real.randomise": 6,
+    "sim2real.curriculum": 6,
     "scenarios": 5,
     "interop": 5,
     "safety_eval": 6,

@@ -8,9 +8,8 @@ action map, physics, sensor injectors, observation; reward, cost and end terms s
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +45,7 @@ class State(NamedTuple):
     sensing: sensors.SensorMemory | None
     driving: actuation.ActuationMemory | None
     injection: Injection | None  # None is the nominal MDP
+    opened: Array | None  # a curriculum's limits, share of each row's range; None without one
     key: Array  # of the episode
     step: Array  # [] int, control steps since the reset
     observation: Array
@@ -65,6 +65,19 @@ class State(NamedTuple):
         return self.terminated | self.truncated
 
 
+class Draw(Protocol):
+    """Where an episode's departures from nominal come from."""
+
+    @property
+    def closed(self) -> Array | None:
+        """The limits a curriculum starts from; None without one."""
+        ...
+
+    def __call__(self, key: Array, opened: Array | None = None) -> Injection:
+        """The injection of the episode with this key."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Environment:
     """An MDP on an engine with a reward layer; pure methods for one robot, `*_batch` for many."""
@@ -76,7 +89,7 @@ class Environment:
     rewards: RewardFile
     layer: str
     history_s: float
-    draw: Callable[[Array], Injection] | None
+    draw: Draw | None
 
     @property
     def substep_s(self) -> float:
@@ -104,11 +117,19 @@ class Environment:
         return int(jax.eval_shape(self.reset, jax.random.key(0)).observation.shape[0])
 
     def reset(
-        self, key: Array, injection: Injection | None = None, active: Array | bool = True
+        self,
+        key: Array,
+        injection: Injection | None = None,
+        active: Array | bool = True,
+        opened: Array | None = None,
     ) -> State:
-        """A fresh episode: state, plant, injections and noise are all drawn from the key."""
+        """A fresh episode: state, plant, injections and noise are all drawn from the key.
+
+        opened: how far a curriculum is open; closed if left out.
+        """
         if injection is None and self.draw is not None:
-            injection = self.draw(key)
+            opened = self.draw.closed if opened is None else opened
+            injection = self.draw(key, opened)
         scale = jnp.float32(1.0) if injection is None else injection.start.noise_scale
         qpos, qvel = self.mdp.reset.draw(self.robot, jax.random.fold_in(key, START), scale)
         if injection is not None:
@@ -116,7 +137,7 @@ class Environment:
         bits, readout = self.engine.reset(
             qpos, qvel, plant_at(injection, jnp.float32(0.0)), jnp.asarray(active)
         )
-        return self.begin(key, injection, bits, readout)
+        return self.begin(key, injection, bits, readout)._replace(opened=opened)
 
     def begin(
         self, key: Array, injection: Injection | None, bits: Array, readout: Readout
@@ -135,6 +156,7 @@ class Environment:
             sensing=sensing,
             driving=driving,
             injection=injection,
+            opened=None,
             key=key,
             step=jnp.int32(0),
             observation=self.observe(as_measured(self.robot, signals, reading)),
@@ -183,6 +205,7 @@ class Environment:
             sensing=_keep(broken, state.sensing, sensing),
             driving=_keep(broken, state.driving, driving),
             injection=state.injection,
+            opened=state.opened,
             key=state.key,
             step=step,
             observation=jnp.where(
@@ -236,7 +259,9 @@ class Environment:
 
         def restart(outcome: State) -> State:
             keys = jax.vmap(lambda key: jax.random.fold_in(key, EPISODE))(outcome.key)
-            fresh = jax.vmap(lambda key, active: self.reset(key, None, active))(keys, done)
+            fresh = jax.vmap(lambda key, active, opened: self.reset(key, None, active, opened))(
+                keys, done, outcome.opened
+            )
             return _keep_rows(~done, outcome, fresh)
 
         return jax.lax.cond(jnp.any(done), restart, lambda same: same, outcome), outcome
@@ -337,7 +362,7 @@ def make(
     *,
     history_s: float = 0.0,
     episode_s: float | None = None,
-    draw: Callable[[Array], Injection] | None = None,
+    draw: Draw | None = None,
     engine: str = "mujoco",
 ) -> Environment:
     """The environment registered under `name`.
@@ -355,7 +380,7 @@ def _make(
     reward: str,
     history_s: float,
     episode_s: float | None,
-    draw: Callable[[Array], Injection] | None,
+    draw: Draw | None,
     engine: str,
 ) -> Environment:
     """make(), cached: what was compiled for an environment is compiled once."""

@@ -28,7 +28,9 @@ class Pool:
     applied: tuple[str, ...]  # rows of the profile that are in it
     left_out: tuple[str, ...]  # rows that have no trained range, or nothing to act on here
 
-    def __call__(self, key: Array) -> Injection:
+    closed = None  # no curriculum: all of it from the start
+
+    def __call__(self, key: Array, opened: Array | None = None) -> Injection:
         """The injection of the episode with this key."""
         chosen = jax.random.randint(jax.random.fold_in(key, CHOICE), (), 0, POOL)
         return jax.tree.map(lambda x: jax.numpy.asarray(x)[chosen], self.drawn)
@@ -52,6 +54,15 @@ def randomised(
 
 def draw_pool(robot: Robot, profile: Profile, episode_s: float, seed: int) -> Pool:
     """POOL injections of a profile's trained ranges."""
+    applied, left_out = trained_rows(robot, profile)
+    rng = np.random.default_rng(seed)
+    drawn = [_draw(robot, applied, episode_s, rng) for _ in range(POOL)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
+    return Pool(stacked, tuple(applied), left_out)
+
+
+def trained_rows(robot: Robot, profile: Profile) -> tuple[dict[str, ProfileRow], tuple[str, ...]]:
+    """The rows that can be trained with on a robot, and the names of the others."""
     applied = {
         key: row for key, row in profile.rows.items() if row.trained and _acts_on(robot, row)
     }
@@ -59,11 +70,7 @@ def draw_pool(robot: Robot, profile: Profile, episode_s: float, seed: int) -> Po
         raise UserError(
             f"randomize={profile.name}: no row has a trained range that applies to {robot.name}."
         )
-    rng = np.random.default_rng(seed)
-    drawn = [_draw(robot, applied, episode_s, rng) for _ in range(POOL)]
-    left_out = tuple(key for key in profile.rows if key not in applied)
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
-    return Pool(stacked, tuple(applied), left_out)
+    return applied, tuple(key for key in profile.rows if key not in applied)
 
 
 def _draw(
@@ -72,12 +79,25 @@ def _draw(
     injection = neutral(robot.model, len(robot.channels))
     for key, row in rows.items():
         assert row.trained
-        options: dict[str, Any] = dict(row.options)
-        if "at_s" in INJECTORS[row.injector].options:
-            options.setdefault("at_s", episode_s * rng.uniform(*PUSHED_WITHIN))
         magnitude = rng.uniform(*row.trained)
-        injection = inject(injection, robot, row.injector, magnitude, rng, key, **options)
+        injection = draw_row(injection, robot, key, row, magnitude, episode_s, rng)
     return injection
+
+
+def draw_row(
+    injection: Injection,
+    robot: Robot,
+    key: str,
+    row: ProfileRow,
+    magnitude: float,
+    episode_s: float,
+    rng: np.random.Generator,
+) -> Injection:
+    """One departure more, at a moment of its own where it is timed."""
+    options: dict[str, Any] = dict(row.options)
+    if "at_s" in INJECTORS[row.injector].options:
+        options.setdefault("at_s", episode_s * rng.uniform(*PUSHED_WITHIN))
+    return inject(injection, robot, row.injector, magnitude, rng, key, **options)
 
 
 def _acts_on(robot: Robot, row: ProfileRow) -> bool:

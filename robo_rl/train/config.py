@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from robo_rl import content
 
@@ -73,6 +73,7 @@ class TrainConfig(Strict):
     trainer: Literal["jax", "sb3"] = "jax"
     engine: Literal["mujoco", "mjx", "bullet"] = "mujoco"  # what it trains and evaluates on
     randomize: str | None = None  # a profile whose trained ranges every episode is drawn from
+    curriculum: bool = False  # opens each row of `randomize` as far as the policy copes with it
     seed: Annotated[int, Field(ge=0)] = 0
     out: str
     eval_points: Annotated[int, Field(ge=0)] = 10
@@ -80,6 +81,12 @@ class TrainConfig(Strict):
     checkpoint_s: Rate = 30.0
     ppo: Ppo | None = None
     sac: Sac | None = None
+
+    @model_validator(mode="after")
+    def _curriculum_needs_a_profile(self) -> "TrainConfig":
+        if self.curriculum and (self.randomize is None or self.trainer != "jax"):
+            raise ValueError("curriculum=true needs randomize=PROFILE and trainer=jax")
+        return self
 
     @property
     def hyper(self) -> Ppo | Sac:
@@ -143,6 +150,7 @@ def default_folder(given: dict[str, Any]) -> str:
     trainer = "" if given.get("trainer", "jax") == "jax" else f"-{given['trainer']}"
     reward, seed = given.get("reward", "task"), given.get("seed", 0)
     drawn = "-randomized" if given.get("randomize") else ""
+    drawn += "-curriculum" if given.get("curriculum") else ""
     drawn += "" if given.get("engine", "mujoco") == "mujoco" else f"-{given['engine']}"
     name = f"{given['env']}-{given['algo']}-{reward}{drawn}{trainer}-s{seed}"
     return str(Path("runs") / name)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from brax.training.acme import running_statistics
@@ -12,9 +13,11 @@ from brax.training.acme.specs import Array as Spec
 from robo_rl.engines.base import Array
 from robo_rl.envs.step import State
 from robo_rl.policy import Network
+from robo_rl.sim2real.curriculum import row_under_test
 
 ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}
 STD_EPSILON = 1e-6
+TALLY = ("tally/episodes", "tally/return")  # by the row of a curriculum that they tested
 
 
 class Learner(NamedTuple):
@@ -65,6 +68,12 @@ def episode_sums(outcome: State) -> dict[str, Array]:
         "falls": jnp.sum(outcome.terminated),
         "errors": jnp.sum(outcome.error),
     }
+    if outcome.opened is not None:
+        rows = outcome.opened.shape[-1]
+        tested = jax.vmap(lambda key: row_under_test(key, rows))(outcome.key)
+        episodes = done[:, None] * jax.nn.one_hot(tested, rows + 1)
+        sums[TALLY[0]] = jnp.sum(episodes, axis=0)
+        sums[TALLY[1]] = jnp.sum(episodes * outcome.episode_return[:, None], axis=0)
     sums |= {f"reward/{name}": jnp.mean(value) for name, value in outcome.terms.items()}
     return sums | {f"cost/{name}": jnp.mean(value) for name, value in outcome.costs.items()}
 
@@ -75,5 +84,12 @@ def summarise(sums: dict[str, Array]) -> dict[str, Array]:
     entries = {"episodes": count, "errors": jnp.sum(sums["errors"])}
     for name in ("episode_return", "episode_length", "episode_cost", "falls"):
         entries[name] = jnp.where(count > 0, jnp.sum(sums[name]) / jnp.maximum(count, 1.0), jnp.nan)
-    means = {name: jnp.mean(value) for name, value in sums.items() if "/" in name}
-    return entries | means
+    means = {
+        name: jnp.mean(value) for name, value in sums.items() if "/" in name and name not in TALLY
+    }
+    tally = {
+        name: jnp.sum(sums[name].reshape(-1, sums[name].shape[-1]), axis=0)
+        for name in TALLY
+        if name in sums
+    }
+    return entries | means | tally

@@ -18,10 +18,12 @@ from robo_rl.content import UserError, read_yaml
 from robo_rl.envs.step import Environment, make
 from robo_rl.policy import Policy, save_policy
 from robo_rl.safety_eval.rollout import Track, episode_keys, rollout
+from robo_rl.sim2real.curriculum import Ladder, with_curriculum
 from robo_rl.sim2real.randomise import randomised
 from robo_rl.train import checkpoint, health
 from robo_rl.train.checkpoint import Progress as Done
-from robo_rl.train.config import Ppo, Sac, TrainConfig, check
+from robo_rl.train.config import Ppo, TrainConfig, check
+from robo_rl.train.curriculum import opening
 from robo_rl.train.learner import Learner
 from robo_rl.train.ppo import ppo
 from robo_rl.train.sac import sac
@@ -79,16 +81,20 @@ def build(config: TrainConfig) -> tuple[Environment, Learner]:
     env = make(config.env, config.reward, engine=config.engine)
     training = training_environment(config)
     if isinstance(config.hyper, Ppo):
-        return env, ppo(training, config.hyper)
-    assert isinstance(config.hyper, Sac)
-    return env, sac(training, config.hyper)
+        learner = ppo(training, config.hyper)
+    else:
+        learner = sac(training, config.hyper)
+    if isinstance(training.draw, Ladder):
+        learner = opening(learner, training.draw.applied)
+    return env, learner
 
 
 def training_environment(config: TrainConfig) -> Environment:
     """What a run trains on: the nominal MDP, or one whose episodes are drawn from a profile."""
     if config.randomize is None:
         return make(config.env, config.reward, engine=config.engine)
-    return randomised(
+    make_random = with_curriculum if config.curriculum else randomised
+    return make_random(
         config.env, config.reward, config.randomize, config.seed, engine=config.engine
     )
 
@@ -105,6 +111,7 @@ def describe(config: TrainConfig, env: Environment) -> dict[str, Any]:
         return contract.describe(env) | own
     pool: Any = training_environment(config).draw
     drawn = {"profile": config.randomize, "rows": pool.applied, "left_out": pool.left_out}
+    drawn["curriculum"] = config.curriculum
     return contract.describe(env) | own | {"randomized": drawn}
 
 
