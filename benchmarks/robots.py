@@ -43,6 +43,7 @@ CLAIMS = {
     "arm-track": Claim("mean_goal_error", 0.10, 0.95),
     "quadruped-velocity": Claim("mean_goal_error", 0.20, 0.95),
     "quadrotor-hover": Claim("settled_goal_error", 0.10, 0.95),
+    "rover-navigate": Claim("settled_goal_error", 0.30, 0.90),
     "quadrotor-waypoint": Claim("settled_goal_error", 0.15, 0.95),
 }
 

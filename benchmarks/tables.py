@@ -103,10 +103,22 @@ def transfer(data) -> list[str]:
         "",
         "`python benchmarks/transfer.py RUN ...`: policies trained on C",
     ]
-    head += ["MuJoCo, the same held-out episodes on the other engine. Drift: largest difference of"]
+    head += ["MuJoCo, the same held-out episodes on the other engines. Drift: largest difference of"]
     head += ["a joint position after so many steps of the same actions from the same state.", ""]
     columns = ("policy", "return on mujoco", "there", "ratio", "falls here / there")
     return head + table(*columns, "drift, m or rad", rows=rows)
+
+
+def contract(data) -> list[str]:
+    head = ["## The contract on every engine", "", "`python benchmarks/contract.py`", ""]
+    made = data["results"].values()
+    engines = sorted({r["engine"] for r in made})
+    kept = {(r["env"], r["engine"]): "; ".join(r["broken"]) or f"{r['claims']} kept" for r in made}
+    rows = [
+        (env, *(kept.get((env, engine), "not run") for engine in engines))
+        for env in sorted({r["env"] for r in made})
+    ]
+    return head + table("environment", *engines, rows=rows)
 
 
 def resume(data) -> list[str]:
@@ -123,6 +135,7 @@ WRITERS = {
     "time_to_return": time_to_return,
     "robots": robots,
     "transfer": transfer,
+    "contract": contract,
     "resume": resume,
 }
 

@@ -169,16 +169,15 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
     robo-rl safety RUN suite=locomotion baseline=OLD_RUN
 
     Exit code 0 accept, 1 reject, 2 conditional, 3 error.
-    Keys: suite, baseline, seed, episodes, out.
+    Keys: suite (that of the robot's kind if left out), baseline, seed, episodes, out.
     """
     from robo_rl.safety_eval import study, study_report
 
     given = _keys(words, ("suite", "baseline", "seed", "episodes", "out"), "safety")
-    suite = str(given.get("suite", "locomotion"))
-    with _steps_bar(f"Safety suite {suite}") as show:
+    with _steps_bar("Safety suite") as show:
         result = study.study(
             run,
-            suite,
+            str(given["suite"]) if "suite" in given else None,
             baseline=Path(str(given["baseline"])) if "baseline" in given else None,
             seed=_count(given, "seed", study.HELD_OUT_SEED),
             episodes=_count(given, "episodes", 0) or None,

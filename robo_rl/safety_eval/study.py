@@ -22,6 +22,7 @@ from robo_rl.safety_eval.suite import (
     judge,
     load_suite,
     metric_values,
+    suite_for,
 )
 from robo_rl.scenarios.requirements import Trace
 from robo_rl.scenarios.schema import Scenario, concatenate, load_scenario, sample_batch
@@ -85,14 +86,18 @@ class SafetyResult(NamedTuple):
 
 def study(
     run: Path,
-    suite_name: str,
+    suite_name: str | None,
     baseline: Path | None = None,
     seed: int = HELD_OUT_SEED,
     episodes: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SafetyResult:
-    """Runs a suite on a policy, and on a baseline policy with the same seeds."""
-    suite, policy = load_suite(suite_name), load_policy(run)
+    """Runs a suite on a policy, and on a baseline policy with the same seeds.
+
+    suite_name: the suite of the robot's kind if left out.
+    """
+    policy = load_policy(run)
+    suite = load_suite(suite_name or suite_for(str(policy.contract["env"])))
     env = make(
         policy.contract["env"], str(policy.contract.get("reward", "task")), history_s=HISTORY_S
     )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from robo_rl import content
+from robo_rl.envs import mdp
 from robo_rl.safety_eval.metrics import METRICS, Episodes
 from robo_rl.safety_eval.statistics import Interval, episodes_needed, rate_bounds
 
@@ -87,6 +88,13 @@ class Finding(BaseModel):
     failure_rate: Interval  # one-sided 95 % bounds, undecided episodes counted against each
     worst: float | None
     median: float | None
+
+
+def suite_for(env: str) -> str:
+    """The suite of an environment's kind: the first of its tags that is one, else locomotion."""
+    known = content.files("safety_eval")
+    tags = sorted(mdp.ENTRIES[env].tags) if env in mdp.ENTRIES else []
+    return next((tag for tag in tags if tag in known), "locomotion")
 
 
 def load_suite(name: str) -> Suite:

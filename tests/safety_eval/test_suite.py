@@ -4,9 +4,27 @@ import numpy as np
 import pytest
 
 from robo_rl import content
-from robo_rl.safety_eval.suite import Criterion, Verdict, judge, load_suite
+from robo_rl.envs.step import make
+from robo_rl.safety_eval.suite import Criterion, Verdict, judge, load_suite, suite_for
+from robo_rl.scenarios.schema import load_scenario, sample_batch
 
 SUITE = load_suite("locomotion")
+KINDS = {"hopper": "locomotion", "quadrotor-hover": "flight", "arm-track": "manipulation"}
+KINDS |= {"rover-navigate": "navigation", "inverted-pendulum": "locomotion"}
+
+
+@pytest.mark.parametrize("env", KINDS)
+def test_a_robot_is_judged_by_the_suite_of_its_kind_on_costs_and_scenarios_it_has(env):
+    suite = load_suite(suite_for(env))
+    made = make(env)
+    costs = {cost.name for cost in made.rewards.costs}
+    assert suite.name == KINDS[env]
+    if suite.name != "locomotion":
+        assert {c.cost for c in suite.criteria.values() if c.cost} <= costs
+        for name in suite.scenarios:
+            sample_batch(load_scenario(name), made.robot, seed=0, episodes=1)
+
+
 NOBODY = np.zeros(40, bool)
 
 
