@@ -85,7 +85,7 @@ def robots(data) -> list[str]:
 
 def transfer(data) -> list[str]:
     rows = []
-    for name, r in data["results"].items():
+    for name, r in sorted(data["results"].items()):
         drift = ", ".join(f"{k}: {v:.1g}" for k, v in r["drift"].items())
         falls = f"{r['falls']:.0%} / {r['falls_there']:.0%}"
         rows.append(
@@ -103,8 +103,8 @@ def transfer(data) -> list[str]:
         "",
         "`python benchmarks/transfer.py RUN ...`: policies trained on C",
     ]
-    head += ["MuJoCo, the same held-out episodes on the other engines. Drift: largest difference of"]
-    head += ["a joint position after so many steps of the same actions from the same state.", ""]
+    head += ["MuJoCo, the same held-out episodes on the other engines. Drift: largest difference"]
+    head += ["of a joint position after so many steps of the same actions from the same state.", ""]
     columns = ("policy", "return on mujoco", "there", "ratio", "falls here / there")
     return head + table(*columns, "drift, m or rad", rows=rows)
 
