@@ -36,6 +36,7 @@ class Claim(NamedTuple):
     metric: str
     at_most: float
     share: float  # of episodes that must succeed
+    reward: str = "task"  # the layer it is trained on
 
 
 CLAIMS = {
@@ -43,18 +44,19 @@ CLAIMS = {
     "arm-track": Claim("mean_goal_error", 0.10, 0.95),
     "quadruped-velocity": Claim("mean_goal_error", 0.20, 0.95),
     "quadrotor-hover": Claim("settled_goal_error", 0.10, 0.95),
-    "rover-navigate": Claim("settled_goal_error", 0.30, 0.90),
+    "rover-navigate": Claim("settled_goal_error", 0.30, 0.90, "safety"),
     "quadrotor-waypoint": Claim("settled_goal_error", 0.15, 0.95),
 }
 
 
 def judge(name: str, folder: Path, console: Console) -> dict[str, object]:
-    """Success share of the preset's PPO policy on held-out episodes."""
-    run = folder / name
+    """Success share of the preset's PPO policy on held-out episodes; a fall is no success."""
+    run, claim = folder / name, CLAIMS[name]
     if not (run / "done.json").exists():
         resume = (run / "config.yaml").exists()
-        train(resolve({"env": name, "algo": "ppo", "out": str(run)}), console, resume=resume)
-    env, claim = make(name), CLAIMS[name]
+        words = {"env": name, "algo": "ppo", "reward": claim.reward, "out": str(run)}
+        train(resolve(words), console, resume=resume)
+    env = make(name)
     track = rollout(env, load_policy(run), episode_keys(SEED, EPISODES))
     values = METRICS[claim.metric].of(Episodes(track, env.robot, env.control_s))
     met = values <= claim.at_most
@@ -69,7 +71,7 @@ def judge(name: str, folder: Path, console: Console) -> dict[str, object]:
         "falls": float(track.fell.mean()),
         "steps": last["steps"],
         "train_min": last["train_s"] / 60,
-        "command": f"robo-rl train env={name} algo=ppo",
+        "command": f"robo-rl train env={name} algo=ppo reward={claim.reward}",
     }
 
 

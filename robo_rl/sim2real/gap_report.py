@@ -26,7 +26,8 @@ def _report(result: GapResult, command: str) -> report.Report:
             s.margin[:2] if s.margin else (0.0, 0.0),
         ),
     )
-    counts = {v: sum(s.verdict == v for s in result.sweeps) for v in order}
+    verdicts = [found.verdict for found in (*result.sweeps, *result.transfers)]
+    counts = {v: verdicts.count(v) for v in order}
     worst = next((v for v in order if counts[v]), "UNKNOWN")
     table = report.Grid(
         (
@@ -60,7 +61,7 @@ def _report(result: GapResult, command: str) -> report.Report:
     ]
     why = (
         ", ".join(f"{counts[v]} {v}" for v in order if counts[v])
-        + f" of {len(result.sweeps)} departures."
+        + f" of {len(verdicts)} departures, other physics engines included."
     )
     if result.nominal_success.low < SUCCESS_FLOOR:
         why += (
