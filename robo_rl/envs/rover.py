@@ -17,7 +17,7 @@ STANDING, MOVING = 5, 2
 RADIUS_M = (0.2, 0.4)
 MIDDLE_M = (1.7, 3.3)  # half length and half width of the field that holds the obstacles
 SWAY_M, SWAY_PERIOD_S = 0.5, (4.0, 12.0)  # of moving obstacles: at most 0.8 m/s, a slow walker
-SIDE_M = (3.0, 3.5)  # how far from the middle the goal is
+SIDE_M = (3.0, 3.3)  # how far from the middle the goal is
 
 
 def across() -> Goal:

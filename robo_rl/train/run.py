@@ -24,6 +24,7 @@ from robo_rl.train import checkpoint, health
 from robo_rl.train.checkpoint import Progress as Done
 from robo_rl.train.config import Ppo, TrainConfig, check
 from robo_rl.train.curriculum import opening
+from robo_rl.train.devices import spread
 from robo_rl.train.learner import Learner
 from robo_rl.train.ppo import ppo
 from robo_rl.train.sac import sac
@@ -84,6 +85,8 @@ def build(config: TrainConfig) -> tuple[Environment, Learner]:
         learner = ppo(training, config.hyper)
     else:
         learner = sac(training, config.hyper)
+    if config.engine == "mjx":  # the others run on the host
+        learner = spread(learner, config.hyper.robots)
     if isinstance(training.draw, Ladder):
         learner = opening(learner, training.draw.applied)
     return env, learner
