@@ -95,4 +95,5 @@ def names(tag: str | None = None) -> tuple[str, ...]:
 
 def get(name: str) -> Mdp:
     """The MDP registered under a name; a miss says what is close."""
-    return content.lookup(ENTRIES, name, kind="environment", where=f"environments ({content.OWN} adds your own)").make()
+    where = f"environments ({content.OWN} adds your own)"
+    return content.lookup(ENTRIES, name, kind="environment", where=where).make()
