@@ -106,6 +106,17 @@ def proximity(ranges: str, scale_m: float) -> Observe:
     return Observe(name, "1", lambda robot, s: jnp.exp(-s.sensors[robot.sensor(ranges)] / scale_m))
 
 
+def proximity_change(ranges: str, scale_m: float) -> Observe:
+    """Proximity now less that of the lagged ranges: above zero where something comes nearer."""
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        rays = robot.sensor(ranges)
+        now, before = s.sensors[rays], s.sensors_lagged[rays]
+        return jnp.exp(-now / scale_m) - jnp.exp(-before / scale_m)
+
+    return Observe(f"change of exp(-{ranges} / {scale_m:g} m)", "1", read)
+
+
 def planar_goal() -> Observe:
     """Goal minus the position of a free-floating base, in the base's frame, x and y."""
 

@@ -1,5 +1,6 @@
 """Named signals: what terms may read, with unit and frame."""
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
@@ -8,6 +9,9 @@ from robo_rl.engines.base import Array, Readout, split_sample
 
 if TYPE_CHECKING:
     from robo_rl.envs.robots import Robot
+
+
+LAG_S = 0.2  # long enough that a scan's noise of centimetres stays below a walker's speed
 
 
 class Signals(NamedTuple):
@@ -20,6 +24,7 @@ class Signals(NamedTuple):
     qvel: Array  # [nv]
     constraint_force: Array  # [nv] N or N m
     sensors: Array  # [nsensordata] as the model declares them
+    sensors_lagged: Array  # [nsensordata] as measured, through a first-order lag of LAG_S
     sensors_peak: Array  # [nsensordata] largest magnitude over the substeps of the step
     qpos_rate: Array  # [nq] mean rate over the step
     base_position_w_m: Array  # [3]
@@ -52,6 +57,7 @@ def from_readout(robot: "Robot", readout: Readout) -> Signals:
         qvel=qvel[-1],
         constraint_force=force[-1],
         sensors=sensors[-1],
+        sensors_lagged=sensors[-1],
         sensors_peak=jnp.max(jnp.abs(sensors), axis=0),
         qpos_rate=readout.qpos_rate,
         base_position_w_m=readout.base_position_w_m,
@@ -66,10 +72,23 @@ def from_readout(robot: "Robot", readout: Readout) -> Signals:
     )
 
 
-def as_measured(robot: "Robot", true: Signals, reading: Array) -> Signals:
-    """The signals as the sensors report them: reading [channels] in the order of a sample."""
+def as_measured(robot: "Robot", true: Signals, reading: Array, lagged: Array) -> Signals:
+    """The signals as the sensors report them: reading [channels] in the order of a sample.
+
+    lagged: the sensors' readings of the past, as `lag` keeps them.
+    """
     qpos, qvel, force, sensors = split_sample(robot.model, reading)
-    return true._replace(qpos=qpos, qvel=qvel, constraint_force=force, sensors=sensors)
+    seen = true._replace(qpos=qpos, qvel=qvel, constraint_force=force)
+    return seen._replace(sensors=sensors, sensors_lagged=lagged)
+
+
+def lag(robot: "Robot", lagged: Array, reading: Array, control_s: float) -> Array:
+    """The sensors' lagged readings a control step later: l + (1 - exp(-dt / LAG_S)) (r - l).
+
+    What an observation of change compares the newest reading with.
+    """
+    sensors = split_sample(robot.model, reading)[3]
+    return lagged + (1.0 - math.exp(-control_s / LAG_S)) * (sensors - lagged)
 
 
 def rotation_matrix(quaternion: Array) -> Array:

@@ -25,6 +25,7 @@ from robo_rl.envs.signals import (
     Transition,
     as_measured,
     from_readout,
+    lag,
     rotation_matrix,
 )
 from robo_rl.envs.surroundings import sense
@@ -44,6 +45,7 @@ class State(NamedTuple):
     signals: Signals
     sensing: sensors.SensorMemory | None
     driving: actuation.ActuationMemory | None
+    lagged: Array  # [nsensordata] past readings of the sensors, see signals.lag
     injection: Injection | None  # None is the nominal MDP
     opened: Array | None  # a curriculum's limits, share of each row's range; None without one
     key: Array  # of the episode
@@ -149,17 +151,19 @@ class Environment:
         signals = self._pursue(from_readout(self.robot, readout), goal)
         sensing, driving = self._memories(key, injection, readout)
         sensing, reading = self._sense(key, jnp.int32(-1), injection, sensing, readout.samples)
+        lagged = split_sample(self.robot.model, reading)[3]
         nothing, off = jnp.float32(0.0), jnp.bool_(False)
         return State(
             bits=bits,
             signals=signals,
             sensing=sensing,
             driving=driving,
+            lagged=lagged,
             injection=injection,
             opened=None,
             key=key,
             step=jnp.int32(0),
-            observation=self.observe(as_measured(self.robot, signals, reading)),
+            observation=self.observe(as_measured(self.robot, signals, reading, lagged)),
             reward=nothing,
             terms={w.name: nothing for w in self.weighted},
             costs={c.name: nothing for c in self.rewards.costs},
@@ -193,6 +197,8 @@ class Environment:
         sensing, reading = self._sense(
             state.key, state.step, state.injection, state.sensing, readout.samples
         )
+        seen = as_measured(self.robot, after, reading, state.lagged)
+        lagged = lag(self.robot, state.lagged, reading, self.control_s)
         terminated = broken | self._ended(after)
         t = Transition(self.robot, state.signals, after, wanted, state.signals.action, terminated)
         terms = {w.name: jnp.where(broken, 0.0, w.weight * w(t)) for w in self.weighted}
@@ -204,13 +210,12 @@ class Environment:
             signals=after,
             sensing=_keep(broken, state.sensing, sensing),
             driving=_keep(broken, state.driving, driving),
+            lagged=_keep(broken, state.lagged, lagged),
             injection=state.injection,
             opened=state.opened,
             key=state.key,
             step=step,
-            observation=jnp.where(
-                broken, state.observation, self.observe(as_measured(self.robot, after, reading))
-            ),
+            observation=jnp.where(broken, state.observation, self.observe(seen)),
             reward=reward,
             terms=terms,
             costs=costs,
