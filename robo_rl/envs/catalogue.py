@@ -6,7 +6,15 @@ import sys
 from pathlib import Path
 
 from robo_rl import content
-from robo_rl.envs import arm, classic, locomotion, quadrotor, quadruped, rover  # noqa: F401
+from robo_rl.envs import (  # noqa: F401
+    arm,
+    biped,
+    classic,
+    locomotion,
+    quadrotor,
+    quadruped,
+    rover,
+)
 
 
 def load() -> None:

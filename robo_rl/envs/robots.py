@@ -42,6 +42,7 @@ class RobotFile(BaseModel):
     base_joints: tuple[str, ...] = ()
     ground: str | None = None
     feet: tuple[str, ...] = ()
+    stance_first: tuple[str, ...] = ()  # feet that stand in the first half of a gait's clock
     forbidden_contacts: tuple[str, ...] = ()
     frames: dict[str, tuple[Literal["body", "site"], str]] = {}
     initial_qpos: tuple[float, ...] | None = None

@@ -90,18 +90,18 @@ def home_offset(t: Transition) -> Array:
     return jnp.sum((t.after.qpos - t.robot.qpos0.astype(np.float32)) ** 2)
 
 
-def trot(t: Transition, *, force_n: float) -> Array:
-    """Share of the feet that are where a trot's clock wants them, in [0, 1].
+def footfalls(t: Transition, *, force_n: float) -> Array:
+    """Share of the feet that are where the gait's clock wants them, in [0, 1].
 
-    While the clock's sine is positive the first and last foot of robot.yaml stand and the others
+    While the clock's sine is positive the feet of stance_first in robot.yaml stand and the others
     swing, and the other way round; standing is a ground force above force_n.
     """
     forces = jnp.stack(
         [t.after.sensors_peak[t.robot.sensor(f"force/{g}")] for g in t.robot.file.feet]
     )
     standing = jnp.linalg.norm(forces, axis=-1) > force_n
-    diagonal = np.array([True, False, False, True])
-    wanted = jnp.where(t.before.goal[3] > 0, diagonal, ~diagonal)
+    first = np.isin(t.robot.file.feet, t.robot.file.stance_first)
+    wanted = jnp.where(t.before.goal[3] > 0, first, ~first)
     return jnp.mean((standing == wanted).astype(jnp.float32))
 
 
