@@ -2,7 +2,7 @@
 
 from robo_rl.envs import goals, resets
 from robo_rl.envs import observations as see
-from robo_rl.envs.ends import position_below, tilted_beyond
+from robo_rl.envs.ends import base_below, tilted_beyond
 from robo_rl.envs.mdp import Mdp, register
 
 
@@ -22,7 +22,7 @@ def biped_velocity() -> Mdp:
             see.goal(),
         ),
         rewards="biped-velocity",
-        terminate=(tilted_beyond(0.8), position_below(2, 0.35)),
+        terminate=(tilted_beyond(0.8), base_below(0.35)),
         reset=resets.floating(0.0, 0.05, 0.1, 0.1, joint_rad=0.05),
         goal=goals.walk((-0.1, 0.5), 0.1, 0.4, every_s=5.0, gait_hz=1.5),
     )

@@ -23,6 +23,16 @@ def position_below(joint: int, low: float) -> End:
     return End(f"qpos[{joint}] < {low:g}", lambda robot, s: s.qpos[joint] < low)
 
 
+def base_below(height_m: float) -> End:
+    """A free-floating base is less than this above the ground beneath it."""
+
+    def met(robot, s):  # noqa: ANN001, ANN202
+        ground = robot.terrain.height_m(s.qpos[:2]) if robot.terrain else 0.0
+        return s.qpos[2] - ground < height_m
+
+    return End(f"base height < {height_m:g} m", met)
+
+
 def state_outside(limit: float) -> End:
     """Any entry of (qpos, qvel), the first two left out, reaches +-limit."""
 

@@ -9,6 +9,7 @@ from robo_rl.engines.base import Array
 from robo_rl.envs.robots import Robot
 from robo_rl.envs.signals import Signals
 from robo_rl.envs.surroundings import Surroundings
+from robo_rl.envs.terrain import Terrain
 
 
 class Observe(NamedTuple):
@@ -56,6 +57,7 @@ class Mdp:
     gymnasium_id: str | None = None
     goal: Goal | None = None
     surroundings: Surroundings | None = None  # for a robot with a lidar
+    terrain: Terrain | None = None  # None is the ground of the robot's model
 
     @property
     def episode_steps(self) -> int:

@@ -21,7 +21,7 @@ def quadrotor_hover() -> Mdp:
             see.velocities(),
             see.last_action(),
         ),
-        rewards="quadrotor-hover",
+        rewards="quadrotor",
         terminate=(goal_error_above(1.0), tilted_beyond(1.5)),
         reset=resets.floating(0.3, 0.3, 0.3, 0.5),
         goal=goals.hold(1.0),
@@ -33,7 +33,6 @@ def quadrotor_waypoint() -> Mdp:
     """A 27 g quadrotor flies to a new point every three seconds."""
     return replace(
         quadrotor_hover(),
-        rewards="quadrotor-waypoint",
         episode_s=12.0,
         terminate=(goal_error_above(3.0), tilted_beyond(1.5)),
         goal=goals.waypoints(0.6, (0.7, 1.3), every_s=3.0),

@@ -1,9 +1,12 @@
-"""Tasks of the quadruped: walk as commanded."""
+"""Tasks of the quadruped: walk as commanded, on flat and on rough ground."""
+
+from dataclasses import replace
 
 from robo_rl.envs import goals, resets
 from robo_rl.envs import observations as see
-from robo_rl.envs.ends import position_below, tilted_beyond
+from robo_rl.envs.ends import base_below, tilted_beyond
 from robo_rl.envs.mdp import Mdp, register
+from robo_rl.envs.terrain import Terrain
 
 
 @register("quadruped-velocity", "locomotion", "robot")
@@ -22,7 +25,17 @@ def quadruped_velocity() -> Mdp:
             see.goal(),
         ),
         rewards="quadruped-velocity",
-        terminate=(tilted_beyond(1.0), position_below(2, 0.12)),
+        terminate=(tilted_beyond(1.0), base_below(0.12)),
         reset=resets.floating(0.0, 0.05, 0.2, 0.2, joint_rad=0.1),
         goal=goals.walk((-0.3, 0.8), 0.25, 0.5, every_s=5.0, gait_hz=2.0),
+    )
+
+
+@register("quadruped-rough", "locomotion", "robot")
+def quadruped_rough() -> Mdp:
+    """The quadruped walks as commanded, without seeing it, over ground of 6 cm bumps."""
+    return replace(
+        quadruped_velocity(),
+        terrain=Terrain(bump_m=0.06, grain_m=0.2, half_width_m=20.0),
+        reset=resets.floating(0.0, 0.05, 0.2, 0.2, joint_rad=0.1, anywhere_m=6.0),
     )

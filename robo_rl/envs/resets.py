@@ -8,6 +8,9 @@ from robo_rl.engines.base import Array
 from robo_rl.envs.mdp import Reset
 from robo_rl.envs.robots import Robot
 
+PLACE = 5  # a random stream beside those of a split
+FOOTPRINT_M = 0.3  # half width of the ground that a floating base is set down on
+
 
 def uniform(position: float, velocity: float) -> Reset:
     """qpos0 + U(-position, position), U(-velocity, velocity)."""
@@ -51,16 +54,25 @@ def reaching(position: float, velocity: float, target_radius_m: float) -> Reset:
 
 
 def floating(
-    position_m: float, tilt_rad: float, speed_mps: float, rate_radps: float, joint_rad: float = 0.0
+    position_m: float,
+    tilt_rad: float,
+    speed_mps: float,
+    rate_radps: float,
+    joint_rad: float = 0.0,
+    anywhere_m: float = 0.0,
 ) -> Reset:
     """A free base around its home: box of positions, tilt about a horizontal axis, velocities.
 
-    The joints behind it start within joint_rad of their home.
+    The joints behind it start within joint_rad of their home. On a terrain the home is moved
+    within +-anywhere_m and raised by the highest ground beneath the robot.
     """
 
     def draw(robot: Robot, key: Array, scale: Array) -> tuple[Array, Array]:
         at, axis, angle, speed, joints = jax.random.split(key, 5)
         moved = scale * _symmetric(at, 3, position_m)
+        if robot.terrain:
+            spot = _symmetric(jax.random.fold_in(key, PLACE), 2, anywhere_m)
+            moved += jnp.append(spot, robot.terrain.highest_m(spot, FOOTPRINT_M))
         heading = jax.random.uniform(axis, maxval=2 * jnp.pi)
         half = scale * jax.random.uniform(angle, maxval=tilt_rad) / 2
         lean = jnp.sin(half) * jnp.array([jnp.cos(heading), jnp.sin(heading), 0.0])
@@ -69,9 +81,10 @@ def floating(
         limits = jnp.array([speed_mps] * 3 + [rate_radps] * 3 + [0.0] * (robot.model.nv - 6))
         return qpos, scale * limits * _symmetric(speed, robot.model.nv, 1.0)
 
+    where = f" anywhere within {anywhere_m:g} m" if anywhere_m else ""
     return Reset(
-        f"home + U(+-{position_m:g} m), tilt U(0, {tilt_rad:g} rad), joints U(+-{joint_rad:g}),"
-        f" speed U(+-{speed_mps:g} m/s, +-{rate_radps:g} rad/s)",
+        f"home{where} + U(+-{position_m:g} m), tilt U(0, {tilt_rad:g} rad),"
+        f" joints U(+-{joint_rad:g}), speed U(+-{speed_mps:g} m/s, +-{rate_radps:g} rad/s)",
         draw,
     )
 

@@ -14,6 +14,7 @@ from robo_rl import content
 from robo_rl.engines.base import Tracking
 from robo_rl.envs.channels import Channel, describe_channels
 from robo_rl.envs.surroundings import Lidar
+from robo_rl.envs.terrain import Terrain
 
 JOINT_DRIVES = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
@@ -59,6 +60,7 @@ class Robot:
     file: RobotFile
     model: mujoco.MjModel
     channels: tuple[Channel, ...]
+    terrain: Terrain | None = None  # of the task; None is the model's own ground
 
     @property
     def base_body(self) -> int:
@@ -131,23 +133,27 @@ class Robot:
 
 
 @functools.cache
-def load_robot(name: str) -> Robot:
-    """The robot described by envs/<name>/robot.yaml."""
+def load_robot(name: str, terrain: Terrain | None = None) -> Robot:
+    """The robot described by envs/<name>/robot.yaml, on its model's ground or on a terrain."""
     path = content.lookup(content.robot_files(), name, kind="robot", where="envs")
     try:
         file = RobotFile(**content.read_yaml(path))
     except ValidationError as error:
         raise content.UserError(f"{path}: {error}") from error
-    model = _compile(file, path.parent)
+    if terrain and file.ground is None:
+        raise content.UserError(f"{path}: a terrain takes the place of `ground`: name it.")
+    model = _compile(file, path.parent, terrain)
     channels = describe_channels(model, file.base_joints, tuple(file.frames))
-    robot = Robot(name, file, model, channels)
+    robot = Robot(name, file, model, channels, terrain)
     return replace(robot, channels=channels + robot.lidar.channels()) if robot.lidar else robot
 
 
-def _compile(file: RobotFile, beside: Path) -> mujoco.MjModel:
+def _compile(file: RobotFile, beside: Path, terrain: Terrain | None) -> mujoco.MjModel:
     where, _, inside = file.model.rpartition(":")
     path = GYMNASIUM_ASSETS / inside if where == "gymnasium" else beside / file.model
     spec = mujoco.MjSpec.from_file(str(path))
+    if terrain and file.ground:
+        terrain.replace_plane(spec, file.ground)
     for geom in file.feet:
         _contact(spec, f"force/{geom}", geom, file.ground, mujoco.mjtConDataField.mjCONDATA_FORCE)
     for geom in file.forbidden_contacts:

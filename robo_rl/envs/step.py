@@ -394,7 +394,7 @@ def _make(
     declared = mdp.get(name)
     if episode_s is not None:
         declared = replace(declared, episode_s=min(episode_s, declared.episode_s))
-    robot = load_robot(declared.robot)
+    robot = load_robot(declared.robot, declared.terrain)
     if (robot.lidar is None) != (declared.surroundings is None):
         raise content.UserError(f"{name}: a lidar needs surroundings to see, and these a lidar.")
     rewards = load_rewards(declared.rewards)

@@ -13,8 +13,10 @@ def gymnasium_id(name: str) -> str:
 
 
 def register_all() -> None:
-    """Registers one id per reward file; every environment has one of its own name."""
-    for name in content.files("rewards"):
+    """Registers one id per environment; each has a preset or, if it is yours, a reward file."""
+    presets = content.read_yaml(content.find("configs", "ppo"))["envs"]
+    own = [path.stem for place in content.folders("rewards")[1:] for path in place.glob("*.yaml")]
+    for name in (*presets, *own):
         if gymnasium_id(name) not in registry:
             register(
                 gymnasium_id(name),
