@@ -37,7 +37,8 @@ GEAR = 1000.0
 UNBOUNDED = 1e9
 UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])  # quaternion w x y z
 FREE, BALL, SLIDE = (int(mujoco.mjtJoint(k)) for k in range(3))
-SHAPES = ("PLANE", "SPHERE", "CAPSULE", "CYLINDER", "BOX")
+HFIELD = int(mujoco.mjtGeom.mjGEOM_HFIELD)
+SHAPES = ("PLANE", "HFIELD", "SPHERE", "CAPSULE", "CYLINDER", "BOX")
 CALM = {  # Bullet's own losses and bounds, all off
     "linearDamping": 0.0,
     "angularDamping": 0.0,
@@ -161,7 +162,10 @@ class _Builder:
     def add_static(self, geom: int) -> None:
         """A geom of the world; raised by the margin at which MuJoCo's contacts begin to push."""
         model, turn = self.model, self.model.geom_quat[geom]
-        raised = model.geom_pos[geom] + self.margin_m * matrix(turn)[:, 2]
+        up_m = self.margin_m
+        if model.geom_type[geom] == HFIELD:  # Bullet's is centred on the middle of its heights
+            up_m += model.hfield_size[model.geom_dataid[geom], 2] / 2
+        raised = model.geom_pos[geom] + up_m * matrix(turn)[:, 2]
         body = pybullet.createMultiBody(
             0.0, self._shape(geom), -1, raised.tolist(), xyzw(turn), **self.client
         )
@@ -305,6 +309,9 @@ class _Builder:
         size = self.model.geom_size[geom]
         kinds = {int(getattr(mujoco.mjtGeom, f"mjGEOM_{name}")): name for name in SHAPES}
         kind = kinds[int(self.model.geom_type[geom])]
+        if kind == "HFIELD":
+            field = self._heights(int(self.model.geom_dataid[geom]))
+            return pybullet.createCollisionShape(pybullet.GEOM_HEIGHTFIELD, **field, **self.client)
         dimensions = {
             "PLANE": {"planeNormal": [0, 0, 1]},
             "SPHERE": {"radius": size[0]},
@@ -314,6 +321,20 @@ class _Builder:
         }
         shape = getattr(pybullet, f"GEOM_{kind}")
         return pybullet.createCollisionShape(shape, **dimensions[kind], **self.client)
+
+    def _heights(self, field: int) -> dict[str, object]:
+        """A height field of the model, rows along y in both; Bullet spans columns along x."""
+        model = self.model
+        rows, columns = int(model.hfield_nrow[field]), int(model.hfield_ncol[field])
+        half_x, half_y, top, _ = model.hfield_size[field]
+        start = int(model.hfield_adr[field])
+        share = model.hfield_data[start : start + rows * columns]
+        return {
+            "meshScale": [2 * half_x / (columns - 1), 2 * half_y / (rows - 1), 1.0],
+            "heightfieldData": (top * share).tolist(),
+            "numHeightfieldRows": columns,
+            "numHeightfieldColumns": rows,
+        }
 
     def filter_collisions(self) -> None:
         """Lets those geoms collide that MuJoCo lets collide."""
