@@ -8,6 +8,7 @@ import numpy as np
 
 from robo_rl.content import UserError
 from robo_rl.envs.step import Environment, State, make
+from robo_rl.rewards.layers import Weighted
 
 ROBOTS, STEPS = 4, 40
 MAY_BE_CONSTANT = ("qfrc_constraint", "sin", "cos")  # joints against which nothing pushes
@@ -98,11 +99,20 @@ def _rewarded(env: Environment, run: Rollouts) -> list[Finding]:
         for w in env.rewards.weighted
         if w.layer != "task" and (np.asarray(o.terms[w.name]) > 0).any()
     ]
+    outside = [w.name for w in env.rewards.weighted if not _within(np.asarray(o.terms[w.name]), w)]
     adds = np.allclose(total, o.reward, rtol=1e-4, atol=1e-4)
     sums = np.allclose(sum(costs.values()), o.cost, rtol=1e-6) if costs else True
     return [
         Finding("terms sum to the reward", adds, "reward/..."),
+        Finding("every term is in its range", not outside, ", ".join(outside) or "all"),
         Finding("costs sum to the cost", bool(sums), "cost/..."),
         Finding("a cost is 0 or 1 on every step", not odd, ", ".join(odd) or "all"),
         Finding("energy and safety never pay", not paying, ", ".join(paying) or "none"),
     ]
+
+
+def _within(values: np.ndarray, w: Weighted) -> bool:
+    """Whether a weighted term stays within the range it declares, but for rounding."""
+    low, high = w.bounds
+    slack = 1e-5 * abs(w.weight)
+    return bool(((values >= low - slack) & (values <= high + slack)).all())

@@ -57,12 +57,11 @@ def mdp_table(name: str) -> Group:
 
 
 def _rewards(weighted: tuple[Weighted, ...]) -> Table:
-    table = Table(
-        "reward layer", "term", "weight", "meaning", title="Reward: a layer includes those above it"
-    )
+    title = "Reward: a layer includes those above it"
+    table = Table("reward layer", "term", "weight", "pays per step", "meaning", title=title)
     for layer in LAYERS:
         for w in (w for w in weighted if w.layer == layer):
-            table.add_row(layer, w.name, f"{w.weight:+g}", _meaning(w))
+            table.add_row(layer, w.name, f"{w.weight:+g}", _range(w.bounds), _meaning(w))
     return table
 
 
@@ -71,6 +70,13 @@ def _costs(costs: tuple[Weighted, ...]) -> Table:
     for c in costs:
         table.add_row(c.name, _meaning(c))
     return table
+
+
+def _range(bounds: tuple[float, float]) -> str:
+    """An interval; what has no end is open on that side."""
+    low, high = bounds
+    left = "(" if np.isinf(low) else "["
+    return f"{left}{low:g}, {high:g}{')' if np.isinf(high) else ']'}"
 
 
 def _meaning(w: Weighted) -> str:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from robo_rl import content
 from robo_rl.engines.base import Array
@@ -29,6 +29,13 @@ class Weighted:
     parameters: dict[str, float]
     weight: float
     layer: str
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range of the term's value times its weight, from the term's return annotation."""
+        low, high = get_type_hints(self.term, include_extras=True)["return"].__metadata__[0]
+        ends = sorted(self.weight * end + 0.0 if self.weight else 0.0 for end in (low, high))
+        return ends[0], ends[1]
 
     def __call__(self, t: Transition) -> Array:
         """The term's value without its weight."""

@@ -12,14 +12,19 @@ from robo_rl.content import UserError
 from robo_rl.engines import ENGINES
 from robo_rl.engines.base import Tracking
 from robo_rl.engines.bullet import BulletEngine
+from robo_rl.engines.bullet_bodies import pybullet
 from robo_rl.envs import mdp
+from robo_rl.envs.robots import load_robot
 from robo_rl.envs.step import make
+from robo_rl.envs.terrain import Terrain
 
 DRIFT = {  # largest error of a joint position after 20 control steps of small random actions
     "arm-track": 0.03,
     "swimmer": 0.01,
     "quadrotor-hover": 0.01,
     "quadruped-velocity": 0.08,
+    "quadruped-rough": 0.08,
+    "biped-velocity": 0.08,
     "halfcheetah": 0.15,
     "hopper": 0.05,
 }
@@ -34,7 +39,10 @@ def world(body, **parts):
 
 def positions(name, engine, steps=20):
     env = make(name, engine=engine)
-    bits, readout = env.engine.place(env.robot.qpos0, np.full(env.robot.model.nv, 0.05))
+    qpos = np.array(env.robot.qpos0)
+    if env.robot.terrain:
+        qpos[2] += env.robot.terrain.bump_m
+    bits, readout = env.engine.place(qpos, np.full(env.robot.model.nv, 0.05))
     start = env.begin(jax.random.key(0), None, jnp.asarray(bits), readout)
     actions = np.random.default_rng(0).uniform(-0.3, 0.3, (steps, env.action_size))
 
@@ -50,6 +58,17 @@ def test_it_follows_mujoco_for_twenty_control_steps(name):
     apart = np.abs(positions(name, "mujoco") - positions(name, "bullet"))
     assert apart[0].max() < 0.02
     assert apart[-1].max() < DRIFT[name]
+
+
+def test_a_height_field_is_where_the_terrain_says():
+    terrain = Terrain(bump_m=0.06, grain_m=0.2, half_width_m=2.0)
+    robot = load_robot("quadruped", terrain)
+    engine = BulletEngine(robot.model, 4, robot.tracking)
+    (only,) = engine._worlds.values()
+    for row, column in ((1, 18), (9, 4), (15, 11)):
+        x, y = (0.2 * k - 2.0 + 1e-3 for k in (column, row))
+        hit = pybullet.rayTest([x, y, 1.0], [x, y, -1.0], physicsClientId=only.client)[0]
+        assert hit[3][2] == pytest.approx(terrain.heights_m[row, column], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", mdp.names())

@@ -8,6 +8,7 @@ import pytest
 from robo_rl.content import UserError
 from robo_rl.envs import surroundings
 from robo_rl.envs.rover import rover_navigate
+from robo_rl.envs.signals import lag
 from robo_rl.envs.step import make
 from robo_rl.envs.surroundings import Circles, Lidar, Surroundings
 from robo_rl.sim2real.injectors import inject
@@ -111,3 +112,26 @@ def test_a_lidar_without_surroundings_is_refused(monkeypatch):
     monkeypatch.setitem(mdp.ENTRIES, "blind-rover", mdp.Entry(blind, frozenset()))
     with pytest.raises(UserError, match="needs surroundings"):
         make("blind-rover")
+
+
+def test_a_reading_is_forgotten_with_the_time_constant_of_the_lag():
+    robot = make("rover-navigate").robot
+    model = robot.model
+    rays = robot.sensor("ranges")
+    width = model.nq + 2 * model.nv + rays.start + 36 + 3
+    reading = np.zeros(width, np.float32)
+    reading[model.nq + 2 * model.nv :] = 1.0
+    lagged = jnp.zeros(rays.start + 39)
+    for _ in range(4):  # 4 x 50 ms are one time constant of 0.2 s
+        lagged = lag(robot, lagged, jnp.asarray(reading), 0.05)
+    np.testing.assert_allclose(lagged[rays], 1 - np.exp(-1.0), rtol=1e-5)
+
+
+def test_what_comes_nearer_is_seen_as_a_rise_of_proximity(rover):
+    term = next(o for o in rover.mdp.observe if o.name.startswith("change of"))
+    state = rover.reset(jax.random.key(0))
+    rays = rover.robot.sensor("ranges")
+    now = jnp.asarray(state.signals.sensors).at[rays].set(1.0)
+    before = now.at[rays].set(1.5)
+    seen = term.read(rover.robot, state.signals._replace(sensors=now, sensors_lagged=before))
+    np.testing.assert_allclose(seen, np.exp(-1.0) - np.exp(-1.5), rtol=1e-5)

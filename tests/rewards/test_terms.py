@@ -100,6 +100,36 @@ def test_a_forbidden_contact_is_seen():
     assert float(terms.forbidden_contact(transition(sensors_peak=jnp.asarray(peak)))) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("clock", "standing", "share"),
+    [(0.5, "left", 1.0), (0.5, "right", 0.0), (-0.5, "right", 1.0), (0.5, "both", 0.5)],
+)
+def test_footfalls_follow_the_clock(clock, standing, share):
+    robot = load_robot("biped")
+    peak = np.zeros(40, np.float32)
+    for side in ("left", "right"):
+        loaded = standing in (side, "both")
+        peak[robot.sensor(f"force/{side}_foot")] = [0.0, 0.0, 80.0 * loaded]
+    t = transition("biped", sensors_peak=jnp.asarray(peak))
+    t.before = SimpleNamespace(goal=jnp.array([0.0, 0.0, 0.0, clock, 0.0]))
+    assert float(terms.footfalls(t, force_n=5.0)) == share
+
+
+def test_a_weighted_term_declares_what_it_pays_per_step():
+    lines = {line.name: line for line in layers.load_rewards("hopper").weighted}
+    assert lines["alive"].bounds == (0.0, 1.0)
+    assert lines["forward"].bounds == (-np.inf, np.inf)
+    assert lines["control"].bounds == (-np.inf, 0.0)
+    assert lines["forbidden_contact"].bounds == (-1.0, 0.0)
+
+
+@pytest.mark.parametrize("term", layers.TERMS.values(), ids=layers.TERMS)
+def test_every_term_declares_its_range(term):
+    line = layers.Weighted("x", term, {}, 2.0, "task")
+    low, high = line.bounds
+    assert low <= 0.0 < high
+
+
 @pytest.mark.parametrize("name", sorted(content.files("rewards")))
 def test_breaking_safety_and_spending_energy_never_pay(name):
     for line in layers.load_rewards(name).weighted:
