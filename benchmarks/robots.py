@@ -43,6 +43,8 @@ CLAIMS = {
     "arm-reach": Claim("settled_goal_error", 0.02, 0.95),
     "arm-track": Claim("mean_goal_error", 0.10, 0.95),
     "quadruped-velocity": Claim("mean_goal_error", 0.20, 0.95),
+    "quadruped-rough": Claim("mean_goal_error", 0.20, 0.90),
+    "biped-velocity": Claim("mean_goal_error", 0.20, 0.90),
     "quadrotor-hover": Claim("settled_goal_error", 0.10, 0.95),
     "rover-navigate": Claim("settled_goal_error", 0.30, 0.90, "safety"),
     "quadrotor-waypoint": Claim("settled_goal_error", 0.15, 0.95),
