@@ -88,16 +88,10 @@ def transfer(data) -> list[str]:
     for name, r in sorted(data["results"].items()):
         drift = ", ".join(f"{k}: {v:.1g}" for k, v in r["drift"].items())
         falls = f"{r['falls']:.0%} / {r['falls_there']:.0%}"
-        rows.append(
-            (
-                name,
-                f"{r['return']:.1f}",
-                f"{r['return_there']:.1f}",
-                f"{r['ratio']:.3f}",
-                falls,
-                drift,
-            )
-        )
+        kept = r["ratio"]
+        share = f"{kept['point']:.3f} [{kept['low']:.3f}, {kept['high']:.3f}]"
+        returns = (f"{r['return']:.1f}", f"{r['return_there']:.1f}")
+        rows.append((name, r["episodes"], *returns, share, falls, drift))
     head = [
         "## Engine transfer",
         "",
@@ -105,7 +99,8 @@ def transfer(data) -> list[str]:
     ]
     head += ["MuJoCo, the same held-out episodes on the other engines. Drift: largest difference"]
     head += ["of a joint position after so many steps of the same actions from the same state.", ""]
-    columns = ("policy", "return on mujoco", "there", "ratio", "falls here / there")
+    columns = ("policy", "episodes", "return on mujoco", "there", "ratio, paired 95 %")
+    columns += ("falls here / there",)
     return head + table(*columns, "drift, m or rad", rows=rows)
 
 

@@ -20,17 +20,20 @@ from robo_rl.envs.step import Environment, make
 from robo_rl.files import write_json
 from robo_rl.policy import Policy, load_policy
 from robo_rl.safety_eval.rollout import episode_keys, rollout
+from robo_rl.safety_eval.statistics import CONFIDENCE, Interval
 
-EPISODES, SEED, STEPS = {"mjx": 8, "bullet": 16}, 9_000_017, 100
+EPISODES, SEED, STEPS = {"mjx": 16, "bullet": 32}, 9_000_017, 100
+RESAMPLES = 2000
 SHOWN = (1, 10, 50, 100)
 TARGET = Path(__file__).resolve().parent / "results" / "transfer.json"
 
 
 def trajectory(env: Environment, actions: np.ndarray) -> np.ndarray:
-    """Joint positions [steps, nq] under fixed actions from the robot's home, at rest."""
-    model = env.robot.model
-    bits, readout = env.engine.place(env.robot.qpos0, np.zeros(model.nv))
-    start = env.begin(jax.random.key(0), None, jnp.asarray(bits), readout)
+    """Joint positions [steps, nq] under fixed actions from a start of the task, at rest."""
+    model, key = env.robot.model, jax.random.key(0)
+    qpos, _ = env.mdp.reset.draw(env.robot, key, jnp.float32(1.0))
+    bits, readout = env.engine.place(np.asarray(qpos, float), np.zeros(model.nv))
+    start = env.begin(key, None, jnp.asarray(bits), readout)
 
     @jax.jit
     def unroll(state):
@@ -41,6 +44,14 @@ def trajectory(env: Environment, actions: np.ndarray) -> np.ndarray:
         return jax.lax.scan(one, state, actions)[1]
 
     return np.asarray(unroll(start))
+
+
+def ratio(here: np.ndarray, there: np.ndarray) -> Interval:
+    """Mean return there / here over the same episodes, with its paired bootstrap interval."""
+    rows = np.random.default_rng(SEED).integers(here.size, size=(RESAMPLES, here.size))
+    spread = there[rows].mean(axis=1) / here[rows].mean(axis=1)
+    low, high = np.quantile(spread, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(low), float(there.mean() / here.mean()), float(high))
 
 
 def study(run: Path, engine: str) -> dict[str, object]:
@@ -60,7 +71,7 @@ def study(run: Path, engine: str) -> dict[str, object]:
         "episodes": EPISODES[engine],
         "return": mean_here,
         "return_there": mean_there,
-        "ratio": mean_there / mean_here,
+        "ratio": ratio(here.episode_return, there.episode_return)._asdict(),
         "falls": float(here.fell.mean()),
         "falls_there": float(there.fell.mean()),
         "drift": {str(k): float(apart[k - 1]) for k in SHOWN},
@@ -73,8 +84,9 @@ def main(runs: list[Path]) -> None:
         found = study(run, engine)
         results[f"{found['env']} on {engine}"] = found
         write_json(TARGET, {"results": results, "versions": versions()})
-        here, there, ratio = (found[key] for key in ("return", "return_there", "ratio"))
-        print(f"{found['env']}: {here:.1f} on mujoco, {there:.1f} on {engine}, ratio {ratio:.3f}")
+        here, there = found["return"], found["return_there"]
+        kept = Interval(**found["ratio"])
+        print(f"{found['env']}: {here:.1f} on mujoco, {there:.1f} on {engine}, ratio {kept}")
         print(f"  drift of qpos by step: {found['drift']}", flush=True)
 
 

@@ -44,7 +44,123 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
         raise UserError(
             f"ppo.robots={hyper.robots} must be a multiple of ppo.minibatches={hyper.minibatches}."
         )
-    nets = networks.make_ppo_networks(
+    loop = _Loop(env, hyper)
+    return Learner(
+        init=jax.jit(loop.init),
+        advance=jax.jit(loop.advance, donate_argnums=0),
+        network=loop.network,
+        steps_per_advance=hyper.robots * hyper.unroll * ITERATIONS_PER_ADVANCE,
+    )
+
+
+class _Loop:
+    """What PPO does, from a random start to an iteration: collect, then learn for some epochs."""
+
+    def __init__(self, env: Environment, hyper: Ppo):
+        self.env, self.hyper, self.nets = env, hyper, _networks(env, hyper)
+        self.act = networks.make_inference_fn(self.nets)
+        iterations = max(1, hyper.steps // (hyper.robots * hyper.unroll))
+        rate = optax.linear_schedule(
+            hyper.learning_rate,
+            hyper.final_learning_rate,
+            iterations * hyper.epochs * hyper.minibatches,
+        )
+        clip = optax.clip_by_global_norm(hyper.max_gradient_norm)
+        self.optimiser = optax.chain(clip, optax.adam(rate))
+
+    def init(self, key: Array) -> PpoState:
+        robot_key, policy_key, value_key, key = jax.random.split(key, 4)
+        made: Any = losses.PPONetworkParams  # a flax dataclass, opaque to type checkers
+        parameters = made(
+            policy=self.nets.policy_network.init(policy_key),
+            value=self.nets.value_network.init(value_key),
+        )
+        return PpoState(
+            parameters,
+            self.optimiser.init(parameters),
+            init_statistics(self.env.observation_size),
+            self.env.reset_batch(jax.random.split(robot_key, self.hyper.robots)),
+            key,
+        )
+
+    def advance(self, state: PpoState) -> tuple[PpoState, dict[str, Array]]:
+        state, log = jax.lax.scan(self.iterate, state, None, length=ITERATIONS_PER_ADVANCE)
+        return state, summarise(log)
+
+    def iterate(self, state: PpoState, _: None) -> tuple[PpoState, dict[str, Array]]:
+        collect_key, learn_key, key = jax.random.split(state.key, 3)
+        robots, batch, sums = self.collect(state, collect_key)
+        statistics = running_statistics.update(state.statistics, batch.observation)
+        by_robot = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
+        learned, entries = jax.lax.scan(
+            lambda c, k: self.epoch(c, k, by_robot, statistics),
+            (state.parameters, state.optimiser),
+            jax.random.split(learn_key, self.hyper.epochs),
+        )
+        log = sums | {f"learn/{name}": jnp.mean(value) for name, value in entries.items()}
+        return PpoState(*learned, statistics, robots, key), log
+
+    def collect(self, state: PpoState, key: Array) -> tuple[State, Transition, dict[str, Array]]:
+        policy = self.act((state.statistics, state.parameters.policy))
+
+        def one(robots: State, key: Array) -> tuple[State, Any]:
+            action, extras = policy(robots.observation, key)
+            onward, outcome = self.env.step_autoreset(robots, action)
+            kept = (robots.observation, action, outcome, extras)
+            return onward, (transition(*kept), outcome.truncated, episode_sums(outcome))
+
+        keys = jax.random.split(key, self.hyper.unroll)
+        robots, (batch, truncated, sums) = jax.lax.scan(one, state.robots, keys)
+        return robots, self.bootstrap(state, batch, truncated), sums
+
+    def bootstrap(self, state: PpoState, batch: Transition, truncated: Array) -> Transition:
+        value = self.nets.value_network.apply(
+            state.statistics, state.parameters.value, batch.next_observation
+        )
+        discount, scale = self.hyper.discount, self.hyper.reward_scale
+        return batch._replace(reward=bootstrapped(batch.reward, value, truncated, discount, scale))
+
+    def epoch(self, carry: Any, key: Array, batch: Transition, statistics: Any) -> Any:
+        order_key, loss_key = jax.random.split(key)
+        order = jax.random.permutation(order_key, self.hyper.robots)
+        shuffled = jax.tree.map(
+            lambda x: x[order].reshape(self.hyper.minibatches, -1, *x.shape[1:]), batch
+        )
+        keys = jax.random.split(loss_key, self.hyper.minibatches)
+        return jax.lax.scan(lambda c, at: self.update(c, at, statistics), carry, (keys, shuffled))
+
+    def update(self, carry: Any, at: tuple[Array, Transition], statistics: Any) -> Any:
+        parameters, optimiser_state = carry
+        key, batch = at
+        gradient, entries = jax.grad(self.loss, has_aux=True)(parameters, statistics, batch, key)
+        change, optimiser_state = self.optimiser.update(gradient, optimiser_state, parameters)
+        entries["gradient_norm"] = optax.global_norm(gradient)
+        return (optax.apply_updates(parameters, change), optimiser_state), entries
+
+    def loss(self, parameters: Any, statistics: Any, batch: Transition, key: Array) -> Any:
+        return losses.compute_ppo_loss(
+            parameters,
+            statistics,
+            batch,
+            key,
+            self.nets,
+            entropy_cost=self.hyper.entropy,
+            discounting=self.hyper.discount,
+            reward_scaling=self.hyper.reward_scale,
+            gae_lambda=self.hyper.gae_lambda,
+            clipping_epsilon=self.hyper.clip,
+            vf_coefficient=self.hyper.value_weight,
+        )
+
+    def network(self, state: PpoState) -> Network:
+        layers = state.parameters.policy["params"]
+        stack = [*numbered(layers["MLP_0"]), layers["Dense_0"]]
+        return to_network(stack, state.statistics, self.hyper.activation, "clip")
+
+
+def _networks(env: Environment, hyper: Ppo) -> networks.PPONetworks:
+    orthogonal = jax.nn.initializers.orthogonal
+    return networks.make_ppo_networks(
         env.observation_size,
         env.action_size,
         preprocess_observations_fn=running_statistics.normalize,  # type: ignore[arg-type]
@@ -54,112 +170,11 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
         distribution_type="normal",
         noise_std_type="log",
         init_noise_std=hyper.initial_std,
-        policy_network_kernel_init_fn=jax.nn.initializers.orthogonal,
+        policy_network_kernel_init_fn=orthogonal,
         policy_network_kernel_init_kwargs={"scale": math.sqrt(2.0)},
-        value_network_kernel_init_fn=jax.nn.initializers.orthogonal,
-        mean_kernel_init_fn=jax.nn.initializers.orthogonal,
+        value_network_kernel_init_fn=orthogonal,
+        mean_kernel_init_fn=orthogonal,
         mean_kernel_init_kwargs={"scale": 0.01},
-    )
-    act = networks.make_inference_fn(nets)
-    samples = hyper.robots * hyper.unroll
-    updates = max(1, hyper.steps // samples) * hyper.epochs * hyper.minibatches
-    decay = optax.linear_schedule(hyper.learning_rate, hyper.final_learning_rate, updates)
-    optimiser = optax.chain(optax.clip_by_global_norm(hyper.max_gradient_norm), optax.adam(decay))
-
-    def loss(parameters: Any, statistics: Any, batch: Transition, key: Array) -> Any:
-        return losses.compute_ppo_loss(
-            parameters,
-            statistics,
-            batch,
-            key,
-            nets,
-            entropy_cost=hyper.entropy,
-            discounting=hyper.discount,
-            reward_scaling=hyper.reward_scale,
-            gae_lambda=hyper.gae_lambda,
-            clipping_epsilon=hyper.clip,
-            vf_coefficient=hyper.value_weight,
-        )
-
-    def init(key: Array) -> PpoState:
-        robot_key, policy_key, value_key, key = jax.random.split(key, 4)
-        made: Any = losses.PPONetworkParams  # a flax dataclass, opaque to type checkers
-        parameters = made(
-            policy=nets.policy_network.init(policy_key), value=nets.value_network.init(value_key)
-        )
-        return PpoState(
-            parameters,
-            optimiser.init(parameters),
-            init_statistics(env.observation_size),
-            env.reset_batch(jax.random.split(robot_key, hyper.robots)),
-            key,
-        )
-
-    def collect(state: PpoState, key: Array) -> tuple[State, Transition, dict[str, Array]]:
-        policy = act((state.statistics, state.parameters.policy))
-
-        def one(robots: State, key: Array) -> tuple[State, Any]:
-            action, extras = policy(robots.observation, key)
-            onward, outcome = env.step_autoreset(robots, action)
-            kept = (robots.observation, action, outcome, extras)
-            return onward, (transition(*kept), outcome.truncated, episode_sums(outcome))
-
-        robots, (batch, truncated, sums) = jax.lax.scan(
-            one, state.robots, jax.random.split(key, hyper.unroll)
-        )
-        return robots, bootstrap(state, batch, truncated), sums
-
-    def bootstrap(state: PpoState, batch: Transition, truncated: Array) -> Transition:
-        value = nets.value_network.apply(
-            state.statistics, state.parameters.value, batch.next_observation
-        )
-        paid = bootstrapped(batch.reward, value, truncated, hyper.discount, hyper.reward_scale)
-        return batch._replace(reward=paid)
-
-    def minibatch(carry: Any, at: tuple[Array, Transition], statistics: Any) -> Any:
-        parameters, optimiser_state = carry
-        key, batch = at
-        gradient, entries = jax.grad(loss, has_aux=True)(parameters, statistics, batch, key)
-        change, optimiser_state = optimiser.update(gradient, optimiser_state, parameters)
-        entries["gradient_norm"] = optax.global_norm(gradient)
-        return (optax.apply_updates(parameters, change), optimiser_state), entries
-
-    def epoch(carry: Any, key: Array, batch: Transition, statistics: Any) -> Any:
-        order_key, loss_key = jax.random.split(key)
-        order = jax.random.permutation(order_key, hyper.robots)
-        shuffled = jax.tree.map(
-            lambda x: x[order].reshape(hyper.minibatches, -1, *x.shape[1:]), batch
-        )
-        keys = jax.random.split(loss_key, hyper.minibatches)
-        return jax.lax.scan(lambda c, at: minibatch(c, at, statistics), carry, (keys, shuffled))
-
-    def iterate(state: PpoState, _: None) -> tuple[PpoState, dict[str, Array]]:
-        collect_key, learn_key, key = jax.random.split(state.key, 3)
-        robots, batch, sums = collect(state, collect_key)
-        statistics = running_statistics.update(state.statistics, batch.observation)
-        by_robot = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
-        learned, entries = jax.lax.scan(
-            lambda c, k: epoch(c, k, by_robot, statistics),
-            (state.parameters, state.optimiser),
-            jax.random.split(learn_key, hyper.epochs),
-        )
-        log = sums | {f"learn/{name}": jnp.mean(value) for name, value in entries.items()}
-        return PpoState(*learned, statistics, robots, key), log
-
-    def advance(state: PpoState) -> tuple[PpoState, dict[str, Array]]:
-        state, log = jax.lax.scan(iterate, state, None, length=ITERATIONS_PER_ADVANCE)
-        return state, summarise(log)
-
-    def network(state: PpoState) -> Network:
-        layers = state.parameters.policy["params"]
-        stack = [*numbered(layers["MLP_0"]), layers["Dense_0"]]
-        return to_network(stack, state.statistics, hyper.activation, "clip")
-
-    return Learner(
-        init=jax.jit(init),
-        advance=jax.jit(advance, donate_argnums=0),
-        network=network,
-        steps_per_advance=samples * ITERATIONS_PER_ADVANCE,
     )
 
 

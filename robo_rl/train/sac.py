@@ -26,6 +26,7 @@ from robo_rl.train.learner import (
 )
 
 STEPS_PER_ADVANCE = 8  # of all robots
+ENTRIES = ("critic_loss", "actor_loss", "alpha_loss", "alpha")  # logged, each under learn/
 
 
 class Weights(NamedTuple):
@@ -53,147 +54,143 @@ class SacState(NamedTuple):
 
 def sac(env: Environment, hyper: Sac) -> Learner:
     """SAC on an environment; a truncated step is bootstrapped from its terminal observation."""
-    nets = networks.make_sac_networks(
-        env.observation_size,
-        env.action_size,
-        preprocess_observations_fn=running_statistics.normalize,  # type: ignore[arg-type]
-        hidden_layer_sizes=hyper.hidden,
-        activation=ACTIVATIONS[hyper.activation],
-    )
-    act = networks.make_inference_fn(nets)
-    optimiser = optax.adam(hyper.learning_rate)
-    alpha_optimiser = optax.adam(hyper.alpha_learning_rate)
-    made: Any = losses.make_losses(  # typed as returning arrays, which gradients rejects
-        nets,
-        reward_scaling=hyper.reward_scale,
-        discounting=hyper.discount,
-        action_size=env.action_size,
-    )
-    alpha_loss, critic_loss, actor_loss = made
-    update_alpha = gradients.gradient_update_fn(alpha_loss, alpha_optimiser, pmap_axis_name=None)
-    update_critic = gradients.gradient_update_fn(critic_loss, optimiser, pmap_axis_name=None)
-    update_actor = gradients.gradient_update_fn(actor_loss, optimiser, pmap_axis_name=None)
-    buffer = UniformSamplingQueue(
-        min(hyper.replay, hyper.steps + hyper.robots * STEPS_PER_ADVANCE),
-        _example(env),
-        hyper.batch * hyper.updates_per_step,
+    loop = _Loop(env, hyper)
+    return Learner(
+        init=jax.jit(loop.init),
+        advance=jax.jit(loop.advance, donate_argnums=0),
+        network=loop.network,
+        steps_per_advance=STEPS_PER_ADVANCE * hyper.robots,
     )
 
-    def init(key: Array) -> SacState:
+
+class _Loop:
+    """What SAC does, from a random start to a step of all robots and the updates it pays for."""
+
+    def __init__(self, env: Environment, hyper: Sac):
+        self.env, self.hyper = env, hyper
+        self.nets = networks.make_sac_networks(
+            env.observation_size,
+            env.action_size,
+            preprocess_observations_fn=running_statistics.normalize,  # type: ignore[arg-type]
+            hidden_layer_sizes=hyper.hidden,
+            activation=ACTIVATIONS[hyper.activation],
+        )
+        self.act = networks.make_inference_fn(self.nets)
+        self.optimiser = optax.adam(hyper.learning_rate)
+        self.alpha_optimiser = optax.adam(hyper.alpha_learning_rate)
+        made: Any = losses.make_losses(  # typed as returning arrays, which gradients rejects
+            self.nets,
+            reward_scaling=hyper.reward_scale,
+            discounting=hyper.discount,
+            action_size=env.action_size,
+        )
+        optimisers = (self.alpha_optimiser, self.optimiser, self.optimiser)
+        self.update_alpha, self.update_critic, self.update_actor = (
+            gradients.gradient_update_fn(loss, optimiser, pmap_axis_name=None)
+            for loss, optimiser in zip(made, optimisers, strict=True)
+        )
+        self.buffer = UniformSamplingQueue(
+            min(hyper.replay, hyper.steps + hyper.robots * STEPS_PER_ADVANCE),
+            _example(env),
+            hyper.batch * hyper.updates_per_step,
+        )
+
+    def init(self, key: Array) -> SacState:
         robot_key, policy_key, critic_key, replay_key, key = jax.random.split(key, 5)
-        policy, critic = nets.policy_network.init(policy_key), nets.q_network.init(critic_key)
+        policy = self.nets.policy_network.init(policy_key)
+        critic = self.nets.q_network.init(critic_key)
         log_alpha = jnp.float32(0.0)
         weights = Weights(
             policy=policy,
             critic=critic,
             target=jax.tree.map(jnp.copy, critic),
             log_alpha=log_alpha,
-            policy_optimiser=optimiser.init(policy),
-            critic_optimiser=optimiser.init(critic),
-            alpha_optimiser=alpha_optimiser.init(log_alpha),
+            policy_optimiser=self.optimiser.init(policy),
+            critic_optimiser=self.optimiser.init(critic),
+            alpha_optimiser=self.alpha_optimiser.init(log_alpha),
         )
-        robots = env.reset_batch(jax.random.split(robot_key, hyper.robots))
-        statistics = init_statistics(env.observation_size)
-        return SacState(weights, statistics, buffer.init(replay_key), robots, key, jnp.int32(0))
+        robots = self.env.reset_batch(jax.random.split(robot_key, self.hyper.robots))
+        statistics, replay = (
+            init_statistics(self.env.observation_size),
+            self.buffer.init(replay_key),
+        )
+        return SacState(weights, statistics, replay, robots, key, jnp.int32(0))
 
-    def explore(state: SacState, key: Array) -> Array:
-        """Uniform actions until the buffer holds `warmup` steps, then the policy's."""
-        random_key, policy_key = jax.random.split(key)
-        policy = act((state.statistics, state.weights.policy))
-        chosen, _ = policy(state.robots.observation, policy_key)
-        uniform = jax.random.uniform(random_key, chosen.shape, minval=-1.0, maxval=1.0)
-        return jnp.where(state.steps < hyper.warmup, uniform, chosen)
+    def advance(self, state: SacState) -> tuple[SacState, dict[str, Array]]:
+        state, log = jax.lax.scan(self.one, state, None, length=STEPS_PER_ADVANCE)
+        return state, summarise(log)
 
-    def update(
-        weights: Weights,
-        at: tuple[Array, Transition],
-        statistics: Any,
-    ) -> tuple[Weights, dict[str, Array]]:
-        key, batch = at
-        alpha_key, critic_key, actor_key = jax.random.split(key, 3)
-        alpha = jnp.exp(weights.log_alpha)
-        alpha_value, log_alpha, alpha_state = update_alpha(
-            weights.log_alpha,
-            weights.policy,
-            statistics,
-            batch,
-            alpha_key,
-            optimizer_state=weights.alpha_optimiser,
-        )
-        critic_value, critic, critic_state = update_critic(
-            weights.critic,
-            weights.policy,
-            statistics,
-            weights.target,
-            alpha,
-            batch,
-            critic_key,
-            optimizer_state=weights.critic_optimiser,
-        )
-        actor_value, policy, policy_state = update_actor(
-            weights.policy,
-            statistics,
-            weights.critic,
-            alpha,
-            batch,
-            actor_key,
-            optimizer_state=weights.policy_optimiser,
-        )
-        target = optax.incremental_update(critic, weights.target, hyper.tau)
-        entries = {
-            "critic_loss": critic_value,
-            "actor_loss": actor_value,
-            "alpha_loss": alpha_value,
-            "alpha": alpha,
-        }
-        return (
-            Weights(policy, critic, target, log_alpha, policy_state, critic_state, alpha_state),
-            entries,
-        )
-
-    def learn(state: SacState, key: Array) -> tuple[SacState, dict[str, Array]]:
-        replay, batch = buffer.sample_internal(state.replay)
-        batches = jax.tree.map(lambda x: x.reshape(hyper.updates_per_step, -1, *x.shape[1:]), batch)
-        keys = jax.random.split(key, hyper.updates_per_step)
-        weights, entries = jax.lax.scan(
-            lambda w, at: update(w, at, state.statistics), state.weights, (keys, batches)
-        )
-        return state._replace(weights=weights, replay=replay), jax.tree.map(jnp.mean, entries)
-
-    def one(state: SacState, _: None) -> tuple[SacState, dict[str, Array]]:
+    def one(self, state: SacState, _: None) -> tuple[SacState, dict[str, Array]]:
         act_key, learn_key, key = jax.random.split(state.key, 3)
-        action = explore(state, act_key)
-        robots, outcome = env.step_autoreset(state.robots, action)
+        action = self.explore(state, act_key)
+        robots, outcome = self.env.step_autoreset(state.robots, action)
         seen = transition(state.robots.observation, action, outcome)
         state = state._replace(
             statistics=running_statistics.update(state.statistics, seen.observation),
-            replay=buffer.insert_internal(state.replay, seen),
+            replay=self.buffer.insert_internal(state.replay, seen),
             robots=robots,
             key=key,
-            steps=state.steps + hyper.robots,
+            steps=state.steps + self.hyper.robots,
         )
-        names = ("critic_loss", "actor_loss", "alpha_loss", "alpha")
-        idle = {name: jnp.float32(jnp.nan) for name in names}
+        idle = {name: jnp.float32(jnp.nan) for name in ENTRIES}
         state, entries = jax.lax.cond(
-            state.steps >= hyper.warmup, learn, lambda same, _: (same, idle), state, learn_key
+            state.steps >= self.hyper.warmup,
+            self.learn,
+            lambda same, _: (same, idle),
+            state,
+            learn_key,
         )
-        return state, episode_sums(outcome) | {f"learn/{name}": entries[name] for name in names}
+        return state, episode_sums(outcome) | {f"learn/{name}": entries[name] for name in ENTRIES}
 
-    def advance(state: SacState) -> tuple[SacState, dict[str, Array]]:
-        state, log = jax.lax.scan(one, state, None, length=STEPS_PER_ADVANCE)
-        return state, summarise(log)
+    def explore(self, state: SacState, key: Array) -> Array:
+        """Uniform actions until the buffer holds `warmup` steps, then the policy's."""
+        random_key, policy_key = jax.random.split(key)
+        policy = self.act((state.statistics, state.weights.policy))
+        chosen, _ = policy(state.robots.observation, policy_key)
+        uniform = jax.random.uniform(random_key, chosen.shape, minval=-1.0, maxval=1.0)
+        return jnp.where(state.steps < self.hyper.warmup, uniform, chosen)
 
-    def network(state: SacState) -> Network:
+    def learn(self, state: SacState, key: Array) -> tuple[SacState, dict[str, Array]]:
+        count = self.hyper.updates_per_step
+        replay, batch = self.buffer.sample_internal(state.replay)
+        batches = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
+        weights, entries = jax.lax.scan(
+            lambda w, at: self.update(w, at, state.statistics),
+            state.weights,
+            (jax.random.split(key, count), batches),
+        )
+        return state._replace(weights=weights, replay=replay), jax.tree.map(jnp.mean, entries)
+
+    def update(
+        self, w: Weights, at: tuple[Array, Transition], statistics: Any
+    ) -> tuple[Weights, dict[str, Array]]:
+        key, batch = at
+        alpha_key, critic_key, actor_key = jax.random.split(key, 3)
+        alpha = jnp.exp(w.log_alpha)
+        alpha_loss, log_alpha, alpha_state = self.update_alpha(
+            *(w.log_alpha, w.policy, statistics, batch, alpha_key),
+            optimizer_state=w.alpha_optimiser,
+        )
+        critic_loss, critic, critic_state = self.update_critic(
+            *(w.critic, w.policy, statistics, w.target, alpha, batch, critic_key),
+            optimizer_state=w.critic_optimiser,
+        )
+        actor_loss, policy, policy_state = self.update_actor(
+            *(w.policy, statistics, w.critic, alpha, batch, actor_key),
+            optimizer_state=w.policy_optimiser,
+        )
+        target = optax.incremental_update(critic, w.target, self.hyper.tau)
+        learned = Weights(
+            policy, critic, target, log_alpha, policy_state, critic_state, alpha_state
+        )
+        values = (critic_loss, actor_loss, alpha_loss, alpha)
+        return learned, dict(zip(ENTRIES, values, strict=True))
+
+    def network(self, state: SacState) -> Network:
         *inner, last = numbered(state.weights.policy["params"])
-        mean = jax.tree.map(lambda x: x[..., : env.action_size], last)  # the rest is the deviation
-        return to_network([*inner, mean], state.statistics, hyper.activation, "tanh")
-
-    return Learner(
-        init=jax.jit(init),
-        advance=jax.jit(advance, donate_argnums=0),
-        network=network,
-        steps_per_advance=STEPS_PER_ADVANCE * hyper.robots,
-    )
+        size = self.env.action_size
+        mean = jax.tree.map(lambda x: x[..., :size], last)  # the rest is the deviation
+        return to_network([*inner, mean], state.statistics, self.hyper.activation, "tanh")
 
 
 def transition(observation: Array, action: Array, outcome: State) -> Transition:
