@@ -22,6 +22,7 @@ from robo_rl.policy import load_policy
 from robo_rl.safety_eval.metrics import METRICS, Episodes
 from robo_rl.safety_eval.rollout import episode_keys, rollout
 from robo_rl.safety_eval.statistics import rate
+from robo_rl.safety_eval.success import success_of
 from robo_rl.train.config import resolve
 from robo_rl.train.run import read_rows
 from robo_rl.train.trainers import train
@@ -31,23 +32,21 @@ TARGET = Path(__file__).resolve().parent / "results" / "robots.json"
 
 
 class Claim(NamedTuple):
-    """An episode succeeds when its metric is at most the tolerance."""
+    """What the preset promises; when an episode succeeds is the MDP's to say."""
 
-    metric: str
-    at_most: float
     share: float  # of episodes that must succeed
     reward: str = "task"  # the layer it is trained on
 
 
 CLAIMS = {
-    "arm-reach": Claim("settled_goal_error", 0.02, 0.95),
-    "arm-track": Claim("mean_goal_error", 0.10, 0.95),
-    "quadruped-velocity": Claim("mean_goal_error", 0.20, 0.95),
-    "quadruped-rough": Claim("mean_goal_error", 0.20, 0.90),
-    "biped-velocity": Claim("mean_goal_error", 0.20, 0.90),
-    "quadrotor-hover": Claim("settled_goal_error", 0.10, 0.95),
-    "rover-navigate": Claim("settled_goal_error", 0.30, 0.90, "safety"),
-    "quadrotor-waypoint": Claim("settled_goal_error", 0.15, 0.95),
+    "arm-reach": Claim(0.95),
+    "arm-track": Claim(0.95),
+    "quadruped-velocity": Claim(0.95),
+    "quadruped-rough": Claim(0.90),
+    "biped-velocity": Claim(0.95),
+    "quadrotor-hover": Claim(0.95),
+    "quadrotor-waypoint": Claim(0.95),
+    "rover-navigate": Claim(0.90, "safety"),
 }
 
 
@@ -60,12 +59,14 @@ def judge(name: str, folder: Path, console: Console) -> dict[str, object]:
         train(resolve(words), console, resume=resume)
     env = make(name)
     track = rollout(env, load_policy(run), episode_keys(SEED, EPISODES))
-    values = METRICS[claim.metric].of(Episodes(track, env.robot, env.control_s))
-    met = values <= claim.at_most
-    share = rate(met)
+    asked = success_of(env, track.episode_return)
+    values = METRICS[asked.metric].of(Episodes(track, env.robot, env.control_s))
+    share = rate(asked.of(env, track))
     last = read_rows(run / "evaluation.csv")[-1]
     return {
         **claim._asdict(),
+        "metric": asked.metric,
+        "at_most": asked.limit,
         "unit": env.mdp.goal.error_unit if env.mdp.goal else "",
         "episodes": EPISODES,
         "succeeded": share._asdict(),

@@ -24,7 +24,7 @@ def arm_reach() -> Mdp:
         rewards="arm-reach",
         terminate=(),
         reset=resets.joints_anywhere(0.3),
-        goal=goals.reach("tip", 1.2, (0.16, 0.32), (0.05, 0.30), (0.039, 0.0)),
+        goal=goals.reach("tip", 1.2, (0.16, 0.32), (0.05, 0.30), (0.039, 0.0), 0.02),
     )
 
 
@@ -39,5 +39,7 @@ def arm_track() -> Mdp:
         rewards="arm-track",
         terminate=(),
         reset=resets.joints_anywhere(0.3),
-        goal=goals.joint_waves(share=0.5, slowest_s=8.0, fastest_s=2.0, ahead_s=0.1),
+        goal=goals.joint_waves(
+            share=0.5, slowest_s=8.0, fastest_s=2.0, ahead_s=0.1, tolerance_rad=0.1
+        ),
     )

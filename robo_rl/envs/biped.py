@@ -24,5 +24,5 @@ def biped_velocity() -> Mdp:
         rewards="biped-velocity",
         terminate=(tilted_beyond(0.8), base_below(0.35)),
         reset=resets.floating(0.0, 0.05, 0.1, 0.1, joint_rad=0.05),
-        goal=goals.walk((-0.1, 0.5), 0.1, 0.4, every_s=5.0, gait_hz=1.5),
+        goal=goals.walk((-0.1, 0.5), 0.1, 0.4, every_s=5.0, gait_hz=1.5, tolerance_mps=0.2),
     )

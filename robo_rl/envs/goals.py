@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from robo_rl.engines.base import Array
-from robo_rl.envs.mdp import Goal
+from robo_rl.envs.mdp import MEAN, SETTLED, Goal
 from robo_rl.envs.robots import Robot
 from robo_rl.envs.signals import Signals, velocity_in_base
 
@@ -16,6 +16,7 @@ def reach(
     radius_m: tuple[float, float],
     height_m: tuple[float, float],
     axis_m: tuple[float, float],
+    tolerance_m: float,
 ) -> Goal:
     """A point for a frame, uniform in a shell around a vertical axis at axis_m = (x, y)."""
 
@@ -30,10 +31,12 @@ def reach(
     def error(robot: Robot, s: Signals) -> Array:
         return jnp.linalg.norm(s.sensors[robot.sensor(frame)] - s.goal)
 
-    return Goal(f"{frame} at a point in reach", at, error, "m")
+    return Goal(f"{frame} at a point in reach", at, error, "m", tolerance_m, SETTLED)
 
 
-def joint_waves(share: float, slowest_s: float, fastest_s: float, ahead_s: float) -> Goal:
+def joint_waves(
+    share: float, slowest_s: float, fastest_s: float, ahead_s: float, tolerance_rad: float
+) -> Goal:
     """A smooth joint trajectory: per joint a sine of drawn amplitude, period and phase.
 
     Amplitudes reach `share` of half the joint's range. The goal is the reference now and ahead_s
@@ -55,19 +58,22 @@ def joint_waves(share: float, slowest_s: float, fastest_s: float, ahead_s: float
         reference = s.goal[: robot.model.nu]
         return jnp.sqrt(jnp.mean((s.qpos - reference) ** 2))
 
-    return Goal("joints along a smooth trajectory", at, error, "rad (rms)")
+    return Goal("joints along a smooth trajectory", at, error, "rad (rms)", tolerance_rad, MEAN)
 
 
-def hold(height_m: float) -> Goal:
+def hold(height_m: float, tolerance_m: float) -> Goal:
     """A free-floating base stays at a point above the origin."""
 
     def at(robot: Robot, key: Array, time_s: Array) -> Array:
         return jnp.array([0.0, 0.0, height_m])
 
-    return Goal(f"base at (0, 0, {height_m:g} m)", at, _base_distance_m, "m")
+    where = f"base at (0, 0, {height_m:g} m)"
+    return Goal(where, at, _base_distance_m, "m", tolerance_m, SETTLED)
 
 
-def waypoints(half_width_m: float, height_m: tuple[float, float], every_s: float) -> Goal:
+def waypoints(
+    half_width_m: float, height_m: tuple[float, float], every_s: float, tolerance_m: float
+) -> Goal:
     """A free-floating base flies to a point drawn in a box, and to another every so often."""
 
     def at(robot: Robot, key: Array, time_s: Array) -> Array:
@@ -76,7 +82,8 @@ def waypoints(half_width_m: float, height_m: tuple[float, float], every_s: float
         height = height_m[0] + high * (height_m[1] - height_m[0])
         return jnp.array([half_width_m * (2 * x - 1), half_width_m * (2 * y - 1), height])
 
-    return Goal(f"a new point in a box every {every_s:g} s", at, _base_distance_m, "m")
+    what = f"a new point in a box every {every_s:g} s"
+    return Goal(what, at, _base_distance_m, "m", tolerance_m, SETTLED)
 
 
 def walk(
@@ -85,6 +92,7 @@ def walk(
     turn_radps: float,
     every_s: float,
     gait_hz: float,
+    tolerance_mps: float,
 ) -> Goal:
     """A velocity command, another every so often, and the phase of a gait clock.
 
@@ -109,7 +117,8 @@ def walk(
     def error(robot: Robot, s: Signals) -> Array:
         return jnp.linalg.norm(velocity_in_base(s)[:2] - s.goal[:2])
 
-    return Goal(f"a velocity command every {every_s:g} s", at, error, "m/s")
+    what = f"a velocity command every {every_s:g} s"
+    return Goal(what, at, error, "m/s", tolerance_mps, MEAN)
 
 
 def planar_distance_m(robot: Robot, s: Signals) -> Array:

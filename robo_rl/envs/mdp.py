@@ -34,6 +34,9 @@ class Reset(NamedTuple):
     draw: Callable[[Robot, Array, Array], tuple[Array, Array]]
 
 
+SETTLED, MEAN = "settled_goal_error", "mean_goal_error"  # in the last second, over the episode
+
+
 class Goal(NamedTuple):
     """What an episode asks for: a pure function of its key and of time; nothing is stored."""
 
@@ -41,6 +44,8 @@ class Goal(NamedTuple):
     at: Callable[[Robot, Array, Array], Array]  # (robot, key of the episode, time s) -> [goal]
     error: Callable[[Robot, Signals], Array]  # how far the robot is from the signals' goal, >= 0
     error_unit: str
+    tolerance: float  # in the error's unit: an episode within it has done the task
+    judged_by: str  # the metric of the error that is held against it
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,11 @@ def _meaning(w: Weighted) -> str:
 def _rest(env) -> Text:  # noqa: ANN001
     goal = ""
     if env.mdp.goal:
-        goal = f"Goal: {env.mdp.goal.name}; its error is in {env.mdp.goal.error_unit}\n"
+        wanted = env.mdp.goal
+        goal = (
+            f"Goal: {wanted.name}; met when the {wanted.judged_by.replace('_', ' ')} is at most"
+            f" {wanted.tolerance:g} {wanted.error_unit}\n"
+        )
     ends = " or ".join(end.name for end in env.mdp.terminate) or "never"
     return Text(
         f"{goal}Terminated when: {ends}\n"

@@ -24,7 +24,7 @@ def quadrotor_hover() -> Mdp:
         rewards="quadrotor",
         terminate=(goal_error_above(1.0), tilted_beyond(1.5)),
         reset=resets.floating(0.3, 0.3, 0.3, 0.5),
-        goal=goals.hold(1.0),
+        goal=goals.hold(1.0, tolerance_m=0.1),
     )
 
 
@@ -35,5 +35,5 @@ def quadrotor_waypoint() -> Mdp:
         quadrotor_hover(),
         episode_s=12.0,
         terminate=(goal_error_above(3.0), tilted_beyond(1.5)),
-        goal=goals.waypoints(0.6, (0.7, 1.3), every_s=3.0),
+        goal=goals.waypoints(0.6, (0.7, 1.3), every_s=3.0, tolerance_m=0.15),
     )

@@ -27,7 +27,7 @@ def quadruped_velocity() -> Mdp:
         rewards="quadruped-velocity",
         terminate=(tilted_beyond(1.0), base_below(0.12)),
         reset=resets.floating(0.0, 0.05, 0.2, 0.2, joint_rad=0.1),
-        goal=goals.walk((-0.3, 0.8), 0.25, 0.5, every_s=5.0, gait_hz=2.0),
+        goal=goals.walk((-0.3, 0.8), 0.25, 0.5, every_s=5.0, gait_hz=2.0, tolerance_mps=0.2),
     )
 
 

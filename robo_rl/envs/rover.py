@@ -8,7 +8,7 @@ from robo_rl.envs import observations as see
 from robo_rl.envs import resets
 from robo_rl.envs.ends import sensor_below
 from robo_rl.envs.goals import planar_distance_m
-from robo_rl.envs.mdp import Goal, Mdp, register
+from robo_rl.envs.mdp import SETTLED, Goal, Mdp, register
 from robo_rl.envs.robots import Robot
 from robo_rl.envs.surroundings import Circles, Surroundings
 
@@ -17,6 +17,7 @@ STANDING, MOVING = 5, 2
 RADIUS_M = (0.2, 0.4)
 MIDDLE_M = (1.7, 3.3)  # half length and half width of the field that holds the obstacles
 SWAY_M, SWAY_PERIOD_S = 0.5, (4.0, 12.0)  # of moving obstacles: at most 0.8 m/s, a slow walker
+ARRIVED_M = 0.3  # about its own radius
 SIDE_M = (3.0, 3.3)  # how far from the middle the goal is
 
 
@@ -43,7 +44,8 @@ def across() -> Goal:
         velocity = reach * rate[:, None] * jnp.cos(angle)
         return jnp.concatenate([point, centre.ravel(), velocity.ravel(), radius])
 
-    return Goal("a point beyond a field of obstacles", at, planar_distance_m, "m")
+    what = "a point beyond a field of obstacles"
+    return Goal(what, at, planar_distance_m, "m", ARRIVED_M, SETTLED)
 
 
 def _circles(goal: Array) -> Circles:

@@ -14,6 +14,7 @@ from robo_rl.envs.step import Environment, make
 from robo_rl.policy import Policy, load_policy
 from robo_rl.safety_eval.rollout import check_fits, episode_keys, rollout
 from robo_rl.safety_eval.statistics import Interval, rate_bounds
+from robo_rl.safety_eval.success import Success, success_of
 from robo_rl.scenarios.schema import stack
 from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
 from robo_rl.sim2real.injectors import NotApplicableError, inject
@@ -22,7 +23,6 @@ from robo_rl.sim2real.transfer import ENGINES, Transfer, transfer
 
 GAP_SEED = 8_000_003
 SUCCESS_FLOOR = 0.8  # a policy has broken where fewer episodes than this succeed
-RETURN_KEPT = 0.5  # an episode succeeds when it survives and keeps this share of the nominal return
 GREEN_MARGIN, AMBER_MARGIN = 2.0, 1.0
 TOGETHER = "everything at once"
 
@@ -59,6 +59,7 @@ class GapResult(NamedTuple):
     skipped: dict[str, str]
     nominal_return: float
     nominal_success: Interval
+    success: Success
     seed: int
     episodes: int
     episode_s: float
@@ -111,16 +112,15 @@ def gap(
     ]
     track = rollout(env, policy, keys, batch, on_progress)
     returns = np.where(track.crashed, -np.inf, track.episode_return).reshape(-1, episodes)
-    survived = ~(track.fell | track.crashed).reshape(-1, episodes)
     reference = float(np.median(returns[0]))
     if not np.isfinite(reference):
         raise UserError(
             f"{run}: the policy produces numbers that are not finite in the undisturbed task."
         )
-    least = _least_return(reference)
-    success = survived & (returns >= least)
+    criterion = success_of(env, returns[0])
+    success = criterion.of(env, track).reshape(-1, episodes)
     transfers = tuple(
-        transfer(policy, env, engine, seed, returns[0], least, SUCCESS_FLOOR, on_progress)
+        transfer(policy, env, engine, seed, returns[0], criterion, SUCCESS_FLOOR, on_progress)
         for engine in ENGINES
     )
     low, high = rate_bounds(int(success[0].sum()), episodes)
@@ -133,6 +133,7 @@ def gap(
         skipped,
         reference,
         nominal_success,
+        criterion,
         seed,
         episodes,
         env.mdp.episode_s,
@@ -143,14 +144,6 @@ def gap(
 def neutral_of(robot: Robot) -> Injection:
     """The injection that changes nothing, for a robot."""
     return neutral(robot.model, len(robot.channels))
-
-
-def _least_return(reference: float) -> float:
-    """The return an episode must keep.
-
-    A task of negative returns may lose as much as one of positive.
-    """
-    return reference - (1.0 - RETURN_KEPT) * abs(reference)
 
 
 def _plans(

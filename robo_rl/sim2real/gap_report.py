@@ -8,7 +8,7 @@ import numpy as np
 
 from robo_rl import contract, plots, report
 from robo_rl.safety_eval.statistics import Interval, rate_bounds
-from robo_rl.sim2real.gap import RETURN_KEPT, SUCCESS_FLOOR, GapResult, Sweep, bounded_text
+from robo_rl.sim2real.gap import SUCCESS_FLOOR, GapResult, Sweep, bounded_text
 from robo_rl.sim2real.transfer import RETURN_GREEN
 
 
@@ -45,9 +45,9 @@ def _report(result: GapResult, command: str) -> report.Report:
     )
     figure = plots.degradation([_drawn(s) for s in ranked])
     details = (
-        f"An episode succeeds when it survives {result.episode_s:g} s and keeps {RETURN_KEPT:.0%}"
-        f" of the nominal return ({result.nominal_return:.0f}). A policy has broken where fewer"
-        f" than {SUCCESS_FLOOR:.0%} succeed. {result.episodes} episodes a level, the same seeds at"
+        f"An episode succeeds when it survives {result.episode_s:g} s and"
+        f" {result.success.words}. A policy has broken where fewer than {SUCCESS_FLOOR:.0%}"
+        f" succeed. {result.episodes} episodes a level, the same seeds at"
         " every level; bounds are exact and one-sided 95 %."
     )
     sources = report.Grid(

@@ -15,6 +15,7 @@ from robo_rl.envs.step import Environment, make
 from robo_rl.policy import Policy
 from robo_rl.safety_eval.rollout import episode_keys, rollout
 from robo_rl.safety_eval.statistics import Interval, rate_bounds
+from robo_rl.safety_eval.success import Success
 
 ENGINES = ("bullet",)  # that run on CPU at a useful speed
 EPISODES = 16  # the fewest of which all succeeding shows a rate of 80 % at 95 %, and two more
@@ -39,16 +40,15 @@ def transfer(
     engine: str,
     seed: int,
     returns: NDArray[np.float64],
-    least_return: float,
+    criterion: Success,
     floor: float,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Transfer:
     """The first EPISODES undisturbed episodes of a seed on another engine.
 
-    returns: of these episodes at home, [N]. An episode succeeds when it survives and returns
-    least_return. GREEN: the success rate's lower bound is at least the floor and RETURN_GREEN of
-    the return is kept; AMBER: the rate itself is at least the floor; else RED. UNKNOWN where the
-    engine cannot run the robot.
+    returns: of these episodes at home, [N]; criterion: when an episode succeeds. GREEN: the
+    success rate's lower bound is at least the floor and RETURN_GREEN of the return is kept; AMBER:
+    the rate itself is at least the floor; else RED. UNKNOWN where the engine cannot run the robot.
     """
     n = min(EPISODES, len(returns))
     try:
@@ -56,9 +56,7 @@ def transfer(
     except UserError as reason:
         return Transfer(engine, 0, 0, Interval(0.0, 0.0, 1.0), None, "UNKNOWN", str(reason))
     track = rollout(env, policy, episode_keys(seed, n), None, on_progress)
-    there = np.where(track.crashed, -np.inf, track.episode_return)
-    survived = ~(track.fell | track.crashed)
-    successes = int((survived & (there >= least_return)).sum())
+    successes = int(criterion.of(env, track).sum())
     low, high = rate_bounds(successes, n)
     here = float(np.mean(returns[:n]))
     kept = 1.0 + (float(np.mean(track.episode_return)) - here) / max(abs(here), 1e-9)

@@ -6,6 +6,7 @@ import pytest
 from robo_rl.content import UserError
 from robo_rl.envs.step import make
 from robo_rl.policy import save_policy
+from robo_rl.safety_eval.success import Success
 from robo_rl.sim2real import checklist, gap, gap_report, transfer
 from robo_rl.sim2real.transfer import transfer_verdict
 from tests.conftest import random_policy
@@ -31,8 +32,9 @@ def reacher():
 
 
 def moved(env, engine, least=-100.0):
+    asked = Success("return", least, False, "it earns something")
     policy, returns = random_policy(env), np.full(16, -5.0)
-    return transfer.transfer(policy, env, engine, 0, returns, least, 0.8)
+    return transfer.transfer(policy, env, engine, 0, returns, asked, 0.8)
 
 
 def test_a_policy_that_survives_everywhere_is_green_and_one_asked_too_much_is_red(reacher):

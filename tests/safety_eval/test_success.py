@@ -1,0 +1,52 @@
+"""What counts as a success: the task's tolerance where it has a goal, else half of the return."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from robo_rl.envs import mdp
+from robo_rl.envs.step import make
+from robo_rl.safety_eval.metrics import METRICS
+from robo_rl.safety_eval.success import success_of
+from tests.safety_eval.test_metrics import episodes
+
+
+def judged(env, **given):
+    there = SimpleNamespace(robot=env.robot, control_s=0.1)
+    asked = success_of(env, np.array([100.0, 90.0, 110.0]))
+    return asked, asked.of(there, episodes(steps=10, lengths=(10,), **given).track)
+
+
+def test_without_a_goal_half_of_the_median_return_must_be_kept():
+    asked, short = judged(make("hopper"), reward=np.full((10, 1), 4.9))
+    assert (asked.metric, asked.limit) == ("return", 50.0)
+    assert not short.any()
+    assert judged(make("hopper"), reward=np.full((10, 1), 5.1))[1].all()
+    assert "50% of the nominal return (100)" in asked.words
+
+
+def test_a_task_of_negative_returns_may_lose_as_much_as_one_of_positive():
+    assert success_of(make("reacher"), np.array([-8.0, -8.0])).limit == -12.0
+
+
+def test_a_goal_is_met_within_its_tolerance_and_the_return_does_not_matter():
+    asked, near = judged(make("arm-reach"), goal_error=np.full((10, 1), 0.019))
+    assert (asked.metric, asked.limit, asked.at_most) == ("settled_goal_error", 0.02, True)
+    assert asked.words == "its settled goal error is at most 0.02 m"
+    assert near.all()
+    assert not judged(make("arm-reach"), goal_error=np.full((10, 1), 0.021))[1].any()
+
+
+@pytest.mark.parametrize("mark", ["terminated", "error"])
+def test_a_fall_or_a_crash_is_no_success(mark):
+    last = np.zeros((10, 1), bool)
+    last[-1] = True
+    assert not judged(make("hopper"), reward=np.full((10, 1), 9.0), **{mark: last})[1].any()
+
+
+@pytest.mark.parametrize("name", [n for n in mdp.names() if mdp.get(n).goal])
+def test_every_goal_names_a_metric_and_a_tolerance_above_zero(name):
+    goal = mdp.get(name).goal
+    assert goal.judged_by in METRICS
+    assert goal.tolerance > 0
