@@ -6,6 +6,7 @@ import numpy as np
 from robo_rl.envs.mdp import Observe
 from robo_rl.envs.signals import rotation_matrix
 
+CHANGE_CLIP = 0.2  # what a walker at arm's length brings in the time of the lag
 VELOCITY_CLIP = 10.0  # Gymnasium's hopper, walker2d and double pendulum clip here
 
 
@@ -106,15 +107,22 @@ def proximity(ranges: str, scale_m: float) -> Observe:
     return Observe(name, "1", lambda robot, s: jnp.exp(-s.sensors[robot.sensor(ranges)] / scale_m))
 
 
-def proximity_change(ranges: str, scale_m: float) -> Observe:
-    """Proximity now less that of the lagged ranges: above zero where something comes nearer."""
+def proximity_change(ranges: str, scale_m: float, sectors: int) -> Observe:
+    """By sector, proximity of the nearest now less that of the lagged ranges.
+
+    Above zero where something comes nearer; within +-CHANGE_CLIP, as an edge that enters a sector
+    is no speed.
+    """
 
     def read(robot, s):  # noqa: ANN001, ANN202
         rays = robot.sensor(ranges)
-        now, before = s.sensors[rays], s.sensors_lagged[rays]
-        return jnp.exp(-now / scale_m) - jnp.exp(-before / scale_m)
+        now, before = (
+            jnp.exp(-jnp.min(scan[rays].reshape(sectors, -1), axis=1) / scale_m)
+            for scan in (s.sensors, s.sensors_lagged)
+        )
+        return jnp.clip(now - before, -CHANGE_CLIP, CHANGE_CLIP)
 
-    return Observe(f"change of exp(-{ranges} / {scale_m:g} m)", "1", read)
+    return Observe(f"change of exp(-{ranges} / {scale_m:g} m), {sectors} sectors", "1", read)
 
 
 def planar_goal() -> Observe:

@@ -63,7 +63,7 @@ def rover_navigate() -> Mdp:
         episode_s=20.0,
         observe=(
             see.proximity("ranges", scale_m=1.0),
-            see.proximity_change("ranges", scale_m=1.0),
+            see.proximity_change("ranges", scale_m=1.0, sectors=12),
             see.planar_goal(),
             see.base_velocities(),
             see.last_action(),

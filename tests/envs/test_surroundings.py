@@ -132,6 +132,9 @@ def test_what_comes_nearer_is_seen_as_a_rise_of_proximity(rover):
     state = rover.reset(jax.random.key(0))
     rays = rover.robot.sensor("ranges")
     now = jnp.asarray(state.signals.sensors).at[rays].set(1.0)
-    before = now.at[rays].set(1.5)
+    before = now.at[rays.start + 4].set(1.2).at[rays.start + 6 : rays.start + 9].set(1.2)
+    before = before.at[rays.start + 9 : rays.start + 12].set(0.2)
     seen = term.read(rover.robot, state.signals._replace(sensors=now, sensors_lagged=before))
-    np.testing.assert_allclose(seen, np.exp(-1.0) - np.exp(-1.5), rtol=1e-5)
+    nearer = np.exp(-1.0) - np.exp(-1.2)  # ray 4 has neighbours that stayed at 1.0
+    np.testing.assert_allclose(seen[:4], [0.0, 0.0, nearer, -0.2], atol=1e-6)
+    np.testing.assert_array_equal(seen[4:], 0.0)
