@@ -83,11 +83,14 @@ def wrench_at(injection: Injection | None, time_s: Array, bodies: int) -> Array 
 
 
 def plant_at(injection: Injection | None, time_s: Array) -> Plant | None:
-    """The plant at a moment: an actuator fault scales its gains from the moment it strikes."""
+    """The plant at a moment: a fault scales gains and force limits from the moment it strikes."""
     if injection is None:
         return None
-    gain = jnp.where(time_s >= injection.fault.at_s, injection.fault.gain_scale, 1.0)
-    return injection.plant._replace(gain_scale=injection.plant.gain_scale * gain)
+    left = jnp.where(time_s >= injection.fault.at_s, injection.fault.gain_scale, 1.0)
+    plant = injection.plant
+    return plant._replace(
+        gain_scale=plant.gain_scale * left, force_limit_scale=plant.force_limit_scale * left
+    )
 
 
 def longest_latency_s(injection: Injection) -> tuple[float, float]:

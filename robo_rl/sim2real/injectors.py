@@ -198,7 +198,7 @@ def torque_limit(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 def motor_fault(
     i: Injection, robot: Robot, m: float, rng: Rng, at_s: float = 0.0, actuator: int | None = None
 ) -> Injection:
-    """From at_s on one motor, drawn unless named, gives the share 1 - m of the torque commanded."""
+    """From at_s on one motor, drawn unless named, has the share 1 - m of its torque and limit."""
     chosen = int(rng.integers(robot.model.nu)) if actuator is None else int(actuator)
     gain = i.fault.gain_scale.copy()
     gain[chosen] *= max(0.0, 1.0 - m)

@@ -83,6 +83,14 @@ def test_a_push_changes_the_robots_velocity_by_its_magnitude():
         assert not np.asarray(wrench_at(injection, moment, ROBOT.model.nbody)).any()
 
 
+def test_a_motor_at_half_strength_has_half_its_gain_and_half_its_torque_limit():
+    injection = made("motor_fault", 0.5, at_s=2.0, actuator=1)
+    before, after = (plant_at(injection, t) for t in (1.9, 2.0))
+    for field in ("gain_scale", "force_limit_scale"):
+        np.testing.assert_array_equal(getattr(before, field), 1.0)
+        np.testing.assert_array_equal(getattr(after, field), [1.0, 0.5, 1.0])
+
+
 def test_a_fault_strikes_one_motor_at_its_moment():
     injection = made("motor_fault", 1.0, at_s=2.0, actuator=1)
     np.testing.assert_array_equal(plant_at(injection, 1.99).gain_scale, [1, 1, 1])
