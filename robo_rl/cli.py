@@ -93,6 +93,7 @@ def train(words: Words = None) -> None:
     env (required): see robo-rl envs. algo (required): ppo, sac. reward: task, energy, safety.
     randomize: a profile of sim2real/ whose trained ranges every episode is drawn from;
     curriculum=true opens each of its rows only as far as the policy copes with it.
+    start=RUN begins with the weights of another run instead of random ones.
     engine: mujoco (C, for CPUs), mjx (for a GPU), bullet. trainer: jax, sb3.
     Hyperparameters: ppo.learning_rate=3e-4 and so on, over configs/ppo.yaml.
     resume=DIR goes on with a run, bit for bit.

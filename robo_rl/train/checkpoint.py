@@ -1,8 +1,11 @@
 """Checkpoints: a training loop's whole state as plain arrays, whole on disk or not there."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from robo_rl import files, trees
 from robo_rl.content import UserError, read_json
@@ -37,6 +40,25 @@ def load(folder: Path, like: Any) -> tuple[Any, Progress]:
 
     Raises UserError where there is none, or where it belongs to another run's structure.
     """
+    arrays, progress, source = _newest(folder)
+    return trees.from_arrays(arrays, like, source), progress
+
+
+def borrow(folder: Path, like: Any, fields: tuple[str, ...]) -> Any:
+    """`like` with these of its fields from the newest checkpoint of another run.
+
+    Raises UserError where there is none, or where a field is of another structure there.
+    """
+    arrays, _, source = _newest(folder)
+    taken = {}
+    for field in fields:
+        beginning = re.compile(rf"(\.learner)?\.{field}(?=[.\[])")  # inside a curriculum or not
+        part = {beginning.sub("", k, count=1): v for k, v in arrays.items() if beginning.match(k)}
+        taken[field] = trees.from_arrays(part, getattr(like, field), source)
+    return like._replace(**taken)
+
+
+def _newest(folder: Path) -> tuple[dict[str, np.ndarray], Progress, Path]:
     damaged = []
     for candidate in reversed(found(folder)):
         try:
@@ -47,9 +69,7 @@ def load(folder: Path, like: Any) -> tuple[Any, Progress]:
         except (UserError, OSError, KeyError) as error:
             damaged.append(f"{candidate.name} ({error})")
             continue
-        return trees.from_arrays(arrays, like, candidate), Progress(
-            int(meta["steps"]), float(meta["train_s"])
-        )
+        return arrays, Progress(int(meta["steps"]), float(meta["train_s"])), candidate
     detail = f" Damaged: {'; '.join(damaged)}." if damaged else ""
     raise UserError(f"{folder}: no checkpoint to go on from.{detail}")
 

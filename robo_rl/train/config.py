@@ -74,6 +74,7 @@ class TrainConfig(Strict):
     engine: Literal["mujoco", "mjx", "bullet"] = "mujoco"  # what it trains and evaluates on
     randomize: str | None = None  # a profile whose trained ranges every episode is drawn from
     curriculum: bool = False  # opens each row of `randomize` as far as the policy copes with it
+    start: str | None = None  # a run whose weights it starts from, instead of random ones
     seed: Annotated[int, Field(ge=0)] = 0
     out: str
     eval_points: Annotated[int, Field(ge=0)] = 10
@@ -86,6 +87,12 @@ class TrainConfig(Strict):
     def _curriculum_needs_a_profile(self) -> "TrainConfig":
         if self.curriculum and (self.randomize is None or self.trainer != "jax"):
             raise ValueError("curriculum=true needs randomize=PROFILE and trainer=jax")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_of_another_run_need_our_trainer(self) -> "TrainConfig":
+        if self.start is not None and self.trainer != "jax":
+            raise ValueError("start=RUN needs trainer=jax")
         return self
 
     @property
@@ -151,6 +158,7 @@ def default_folder(given: dict[str, Any]) -> str:
     reward, seed = given.get("reward", "task"), given.get("seed", 0)
     drawn = "-randomized" if given.get("randomize") else ""
     drawn += "-curriculum" if given.get("curriculum") else ""
+    drawn += "-started" if given.get("start") else ""
     drawn += "" if given.get("engine", "mujoco") == "mujoco" else f"-{given['engine']}"
     name = f"{given['env']}-{given['algo']}-{reward}{drawn}{trainer}-s{seed}"
     return str(Path("runs") / name)

@@ -32,6 +32,6 @@ def opening(learner: Learner, rows: tuple[str, ...]) -> Learner:
         limits = {f"curriculum/{row}": scores.opened[k] for k, row in enumerate(rows)}
         return Opening(inner, scores), log | limits
 
-    return Learner(
-        init, advance, lambda state: learner.network(state.learner), learner.steps_per_advance
+    return learner._replace(
+        init=init, advance=advance, network=lambda state: learner.network(state.learner)
     )

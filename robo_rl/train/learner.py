@@ -27,6 +27,7 @@ class Learner(NamedTuple):
     advance: Callable[[Any], tuple[Any, dict[str, Array]]]  # jitted; the state is donated
     network: Callable[[Any], Network]  # the deterministic policy of a state
     steps_per_advance: int
+    learned: tuple[str, ...]  # fields of the state that another run can start from
 
 
 def init_statistics(size: int) -> running_statistics.RunningStatisticsState:

@@ -50,6 +50,7 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
         advance=jax.jit(loop.advance, donate_argnums=0),
         network=loop.network,
         steps_per_advance=hyper.robots * hyper.unroll * ITERATIONS_PER_ADVANCE,
+        learned=("parameters", "statistics"),
     )
 
 

@@ -85,11 +85,30 @@ def build(config: TrainConfig) -> tuple[Environment, Learner]:
         learner = ppo(training, config.hyper)
     else:
         learner = sac(training, config.hyper)
+    if config.start is not None:
+        learner = started(learner, config.algo, Path(config.start))
     if config.engine == "mjx":  # the others run on the host
         learner = spread(learner, config.hyper.robots)
     if isinstance(training.draw, Ladder):
         learner = opening(learner, training.draw.applied)
     return env, learner
+
+
+def started(learner: Learner, algo: str, source: Path) -> Learner:
+    """The learner with the weights and observation statistics of another run at its start.
+
+    Raises UserError where that run is of another algorithm, or its networks have other shapes.
+    """
+    theirs = load_config(source)
+    if (theirs.algo, theirs.trainer) != (algo, "jax"):
+        raise UserError(
+            f"start={source}: that run is {theirs.algo} by trainer={theirs.trainer}; {algo} by"
+            " trainer=jax is needed."
+        )
+    checkpoints = RunFolder(source).checkpoints
+    return learner._replace(
+        init=lambda key: checkpoint.borrow(checkpoints, learner.init(key), learner.learned)
+    )
 
 
 def training_environment(config: TrainConfig) -> Environment:
@@ -110,6 +129,8 @@ def describe(config: TrainConfig, env: Environment) -> dict[str, Any]:
         "engine": config.engine,
         "seed": config.seed,
     }
+    if config.start is not None:
+        own["start"] = config.start
     if config.randomize is None:
         return contract.describe(env) | own
     pool: Any = training_environment(config).draw
@@ -125,7 +146,7 @@ def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Pat
     a checkpoint, says how to go on, and raises KeyboardInterrupt.
     """
     folder = RunFolder(Path(config.out))
-    env, learner = build(config)
+    env, learner = build(config.model_copy(update={"start": None}) if resume else config)
     if resume and folder.done.is_file():
         console.print(f"{folder.path} is complete; nothing to do.")
         return folder.path

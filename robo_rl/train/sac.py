@@ -60,6 +60,7 @@ def sac(env: Environment, hyper: Sac) -> Learner:
         advance=jax.jit(loop.advance, donate_argnums=0),
         network=loop.network,
         steps_per_advance=STEPS_PER_ADVANCE * hyper.robots,
+        learned=("weights", "statistics"),
     )
 
 

@@ -3,6 +3,8 @@
 The last good one still loads.
 """
 
+from typing import Any, NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +14,16 @@ from robo_rl.train import checkpoint
 from robo_rl.train.checkpoint import Progress
 
 LIKE = {"a": jnp.zeros(3), "b": jnp.zeros((2, 2), jnp.int32)}
+
+
+class Simple(NamedTuple):
+    weights: Any
+    robots: Any
+
+
+class Wrapped(NamedTuple):
+    learner: Any
+    scores: Any
 
 
 def value(k):
@@ -77,6 +89,18 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         checkpoint.load(tmp_path, {"a": jnp.zeros(3), "c": jnp.zeros(1)})
     with pytest.raises(content.UserError, match="shape"):
         checkpoint.load(tmp_path, {"a": jnp.zeros(4), "b": jnp.zeros((2, 2), jnp.int32)})
+
+
+@pytest.mark.parametrize("inside", [lambda state: state, lambda state: Wrapped(state, jnp.ones(1))])
+def test_fields_can_be_borrowed_from_another_run_in_a_curriculum_or_not(tmp_path, inside):
+    theirs = Simple({"w": jnp.arange(3.0)}, jnp.ones(5))
+    checkpoint.save(tmp_path, inside(theirs), Progress(1, 0.0))
+    mine = Simple({"w": jnp.zeros(3)}, jnp.zeros(9))
+    found = checkpoint.borrow(tmp_path, mine, ("weights",))
+    np.testing.assert_array_equal(found.weights["w"], [0.0, 1.0, 2.0])
+    assert found.robots is mine.robots
+    with pytest.raises(content.UserError, match="shape"):
+        checkpoint.borrow(tmp_path, Simple({"w": jnp.zeros(4)}, mine.robots), ("weights",))
 
 
 def test_no_checkpoint_at_all_is_said(tmp_path):

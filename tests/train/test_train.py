@@ -87,6 +87,24 @@ def test_a_run_resumed_from_a_checkpoint_ends_bit_for_bit_the_same(learner, refe
     assert equal(trees.to_arrays(state), states[4]) == []
 
 
+def test_a_run_that_starts_from_another_has_its_weights_and_nothing_else(algo, learner, finished):
+    fresh = trees.to_arrays(learner.init(jax.random.key(7)))
+    begun = trees.to_arrays(run.started(learner, algo, finished).init(jax.random.key(7)))
+    theirs, _ = checkpoint.load(finished / "checkpoints", learner.init(jax.random.key(7)))
+    theirs = trees.to_arrays(theirs)
+    taken = {n for n in begun if n.startswith(tuple(f".{field}" for field in learner.learned))}
+    assert equal({n: begun[n] for n in taken}, {n: theirs[n] for n in taken}) == []
+    rest = set(begun) - taken
+    assert equal({n: begun[n] for n in rest}, {n: fresh[n] for n in rest}) == []
+    assert equal({n: begun[n] for n in taken}, {n: fresh[n] for n in taken})
+
+
+def test_a_run_of_the_other_algorithm_is_no_start(algo, learner, finished):
+    other = {"ppo": "sac", "sac": "ppo"}[algo]
+    with pytest.raises(content.UserError, match=f"that run is {algo}.*{other} by"):
+        run.started(learner, other, finished)
+
+
 def test_robots_that_do_not_fit_the_minibatches_are_refused(tmp_path):
     with pytest.raises(content.UserError, match="ppo.robots=3 must be a multiple"):
         run.build(tiny("ppo", tmp_path, ppo={**TINY["ppo"], "robots": 3}))
