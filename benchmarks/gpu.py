@@ -40,12 +40,13 @@ def raw_mjx(name: str, robots: int, steps: int) -> float:
     """Control steps per second of mjx.step alone, zero control, no reset."""
     env = make(name, engine="mjx")
     engine: Any = env.engine
-    data = jax.vmap(lambda _: mjx.forward(engine._nominal, engine._blank))(jnp.arange(robots))
+    model, blank = engine.bare
+    data = jax.vmap(lambda _: mjx.forward(model, blank))(jnp.arange(robots))
 
     @jax.jit
     def unroll(data):
         def one(data, _):
-            return jax.vmap(lambda d: mjx.step(engine._nominal, d))(data), None
+            return jax.vmap(lambda d: mjx.step(model, d))(data), None
 
         return jax.lax.scan(one, data, None, length=steps * engine.substeps)[0].qpos
 

@@ -47,6 +47,11 @@ class MjxEngine:
         self._variable, self._blank_variable = _put(_open_to_change(leaving))
         self._sizes = (model.nq, model.nv, model.na, model.nv, 3)
 
+    @property
+    def bare(self) -> tuple[mjx.Model, mjx.Data]:
+        """The nominal model and a blank state, as mjx.step takes them: the raw speed to beat."""
+        return self._nominal, self._blank
+
     def reset(
         self, qpos: Array, qvel: Array, plant: Plant | None, active: Array
     ) -> tuple[Array, Readout]:
