@@ -33,9 +33,10 @@ def quadruped_velocity() -> Mdp:
 
 @register("quadruped-rough", "locomotion", "robot")
 def quadruped_rough() -> Mdp:
-    """The quadruped walks as commanded, without seeing it, over ground of 6 cm bumps."""
+    """The quadruped walks as commanded, without seeing it, over ground of 4 cm bumps."""
     return replace(
         quadruped_velocity(),
-        terrain=Terrain(bump_m=0.06, grain_m=0.2, half_width_m=20.0),
+        rewards="quadruped-rough",
+        terrain=Terrain(bump_m=0.04, grain_m=0.2, half_width_m=20.0),
         reset=resets.floating(0.0, 0.05, 0.2, 0.2, joint_rad=0.1, anywhere_m=6.0),
     )

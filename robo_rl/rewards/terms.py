@@ -108,9 +108,26 @@ def footfalls(t: Transition, *, force_n: float) -> Share:
         [t.after.sensors_peak[t.robot.sensor(f"force/{g}")] for g in t.robot.file.feet]
     )
     standing = jnp.linalg.norm(forces, axis=-1) > force_n
+    return jnp.mean((standing == _stance(t)).astype(jnp.float32))
+
+
+def swing_lift(t: Transition, *, height_m: float, radius_m: float) -> Share:
+    """How high the swinging feet are lifted above the ground, of height_m at mid-swing, in [0, 1].
+
+    Mean over the feet that the gait's clock wants to swing, most at mid-swing; radius_m is a
+    foot's. Needs a frame of each foot's name in robot.yaml.
+    """
+    feet = jnp.stack([t.after.sensors[t.robot.sensor(g)] for g in t.robot.file.feet])
+    ground = t.robot.terrain.height_m(feet[:, :2]) if t.robot.terrain else 0.0
+    share = jnp.clip((feet[:, 2] - ground - radius_m) / height_m, 0.0, 1.0)
+    swings = ~_stance(t)
+    return jnp.abs(t.before.goal[3]) * jnp.sum(swings * share) / jnp.maximum(jnp.sum(swings), 1)
+
+
+def _stance(t: Transition) -> Array:
+    """Which feet the gait's clock wants on the ground, [feet] bool."""
     first = np.isin(t.robot.file.feet, t.robot.file.stance_first)
-    wanted = jnp.where(t.before.goal[3] > 0, first, ~first)
-    return jnp.mean((standing == wanted).astype(jnp.float32))
+    return jnp.where(t.before.goal[3] > 0, first, ~first)
 
 
 def base_rate_squared(t: Transition) -> Size:

@@ -115,6 +115,21 @@ def test_footfalls_follow_the_clock(clock, standing, share):
     assert float(terms.footfalls(t, force_n=5.0)) == share
 
 
+@pytest.mark.parametrize(
+    ("clock", "lift"),
+    [(1.0, 1.0), (0.5, 0.5), (-1.0, 0.25)],  # FL and RR swing first, then FR and RL
+)
+def test_swinging_feet_are_paid_for_their_height(clock, lift):
+    robot = load_robot("quadruped")
+    sensors = np.zeros(40, np.float32)
+    for foot, height in {"FR": 0.0, "FL": 0.06, "RR": 0.10, "RL": 0.03}.items():
+        sensors[robot.sensor(f"{foot}_foot")] = [0.0, 0.0, 0.02 + height]
+    t = transition("quadruped", sensors=jnp.asarray(sensors))
+    t.before = SimpleNamespace(goal=jnp.array([0.0, 0.0, 0.0, clock, 0.0]))
+    found = terms.swing_lift(t, height_m=0.06, radius_m=0.02)
+    assert float(found) == pytest.approx(lift, rel=1e-5)
+
+
 def test_a_weighted_term_declares_what_it_pays_per_step():
     lines = {line.name: line for line in layers.load_rewards("hopper").weighted}
     assert lines["alive"].bounds == (0.0, 1.0)
