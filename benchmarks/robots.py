@@ -36,13 +36,14 @@ class Claim(NamedTuple):
 
     share: float  # of episodes that must succeed
     reward: str = "task"  # the layer it is trained on
+    start: str | None = None  # the environment whose policy it goes on from
 
 
 CLAIMS = {
     "arm-reach": Claim(0.95),
     "arm-track": Claim(0.95),
     "quadruped-velocity": Claim(0.95),
-    "quadruped-rough": Claim(0.90),
+    "quadruped-rough": Claim(0.90, start="quadruped-velocity"),
     "biped-velocity": Claim(0.95),
     "quadrotor-hover": Claim(0.95),
     "quadrotor-waypoint": Claim(0.95),
@@ -56,6 +57,7 @@ def judge(name: str, folder: Path, console: Console) -> dict[str, object]:
     if not (run / "done.json").exists():
         resume = (run / "config.yaml").exists()
         words = {"env": name, "algo": "ppo", "reward": claim.reward, "out": str(run)}
+        words |= {"start": str(folder / claim.start)} if claim.start else {}
         train(resolve(words), console, resume=resume)
     env = make(name)
     track = rollout(env, load_policy(run), episode_keys(SEED, EPISODES))
@@ -74,7 +76,8 @@ def judge(name: str, folder: Path, console: Console) -> dict[str, object]:
         "falls": float(track.fell.mean()),
         "steps": last["steps"],
         "train_min": last["train_s"] / 60,
-        "command": f"robo-rl train env={name} algo=ppo reward={claim.reward}",
+        "command": f"robo-rl train env={name} algo=ppo reward={claim.reward}"
+        + (f" start=RUN of {claim.start}" if claim.start else ""),
     }
 
 
