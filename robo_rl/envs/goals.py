@@ -31,7 +31,7 @@ def reach(
     def error(robot: Robot, s: Signals) -> Array:
         return jnp.linalg.norm(s.sensors[robot.sensor(frame)] - s.goal)
 
-    return Goal(f"{frame} at a point in reach", at, error, "m", tolerance_m, SETTLED)
+    return Goal(f"{frame} at a point in reach", at, error, "m", tolerance_m, SETTLED, place_axes=3)
 
 
 def joint_waves(
@@ -68,7 +68,7 @@ def hold(height_m: float, tolerance_m: float) -> Goal:
         return jnp.array([0.0, 0.0, height_m])
 
     where = f"base at (0, 0, {height_m:g} m)"
-    return Goal(where, at, _base_distance_m, "m", tolerance_m, SETTLED)
+    return Goal(where, at, _base_distance_m, "m", tolerance_m, SETTLED, place_axes=3)
 
 
 def waypoints(
@@ -83,7 +83,7 @@ def waypoints(
         return jnp.array([half_width_m * (2 * x - 1), half_width_m * (2 * y - 1), height])
 
     what = f"a new point in a box every {every_s:g} s"
-    return Goal(what, at, _base_distance_m, "m", tolerance_m, SETTLED)
+    return Goal(what, at, _base_distance_m, "m", tolerance_m, SETTLED, place_axes=3)
 
 
 def walk(

@@ -46,6 +46,7 @@ class Goal(NamedTuple):
     error_unit: str
     tolerance: float  # in the error's unit: an episode within it has done the task
     judged_by: str  # the metric of the error that is held against it
+    place_axes: int = 0  # leading numbers of the goal that are a place in the world, m
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def across() -> Goal:
         return jnp.concatenate([point, centre.ravel(), velocity.ravel(), radius])
 
     what = "a point beyond a field of obstacles"
-    return Goal(what, at, planar_distance_m, "m", ARRIVED_M, SETTLED)
+    return Goal(what, at, planar_distance_m, "m", ARRIVED_M, SETTLED, place_axes=2)
 
 
 def _circles(goal: Array) -> Circles:

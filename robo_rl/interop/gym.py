@@ -59,7 +59,9 @@ class RobotEnv(gymnasium.Env):
         from robo_rl.rendering import Camera
 
         self._renderer = self._renderer or Camera(self.env)
-        return self._renderer.picture(np.asarray(self._state.bits))
+        return self._renderer.picture(
+            np.asarray(self._state.bits), np.asarray(self._state.signals.goal)
+        )
 
     def close(self) -> None:
         """Frees the renderer."""

@@ -107,7 +107,9 @@ def write_gif(done: Replayed, path: Path) -> Path:
     for k in range(int(done.track.length[0])):
         state = step(state, done.track.action[k])
         if k % every == 0:
-            frames.append(camera.picture(np.asarray(state.bits[0])))
+            frames.append(
+                camera.picture(np.asarray(state.bits[0]), np.asarray(state.signals.goal[0]))
+            )
     camera.close()
     imageio.imwrite(path, np.stack(frames), duration=1000 * every * env.control_s, loop=0)
     return path
