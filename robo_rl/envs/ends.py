@@ -52,6 +52,18 @@ def tilted_beyond(limit_rad: float) -> End:
     return End(f"tilt > {limit_rad:g} rad", lambda robot, s: tilt_rad(s) > limit_rad)
 
 
+def touched_down() -> End:
+    """A part of forbidden_contacts in robot.yaml touches the ground."""
+
+    def met(robot, s):  # noqa: ANN001, ANN202
+        found = [
+            s.sensors_peak[robot.sensor(f"contact/{g}")] for g in robot.file.forbidden_contacts
+        ]
+        return jnp.any(jnp.concatenate(found) > 0)
+
+    return End("a forbidden part touches the ground", met)
+
+
 def below(sensor: str, height_m: float) -> End:
     """A frame sensor's height is at or under a limit."""
     return End(

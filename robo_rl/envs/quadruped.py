@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from robo_rl.envs import goals, resets
 from robo_rl.envs import observations as see
-from robo_rl.envs.ends import base_below, tilted_beyond
+from robo_rl.envs.ends import base_below, tilted_beyond, touched_down
 from robo_rl.envs.mdp import Mdp, register
 from robo_rl.envs.terrain import Terrain
 
@@ -37,6 +37,7 @@ def quadruped_rough() -> Mdp:
     return replace(
         quadruped_velocity(),
         rewards="quadruped-rough",
+        terminate=(tilted_beyond(1.0), base_below(0.12), touched_down()),
         terrain=Terrain(bump_m=0.04, grain_m=0.2, half_width_m=20.0),
         reset=resets.floating(0.0, 0.05, 0.2, 0.2, joint_rad=0.1, anywhere_m=6.0),
     )

@@ -64,6 +64,13 @@ def test_a_base_is_low_over_the_ground_beneath_it():
     assert not end.met(rough, at(q0=x, q1=y, q2=0.71))
 
 
+def test_a_thigh_on_the_ground_is_a_touch_down_and_a_foot_is_not():
+    robot, end = load_robot("quadruped"), ends.touched_down()
+    for name, met in (("force/FR_foot", False), ("contact/RL_thigh", True)):
+        peak = jnp.zeros(60).at[robot.sensor(name)].set(1.0)
+        assert bool(end.met(robot, signals(sensors_peak=peak))) is met
+
+
 def test_a_goal_can_be_too_far():
     end = ends.goal_error_above(3.0)
     assert end.met(None, signals(goal_error=jnp.float32(3.1)))
