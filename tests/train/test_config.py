@@ -39,6 +39,8 @@ def test_steps_and_overrides_reach_the_algorithm():
         (["env=hopper", "algo=ppo", "steps=many"], "steps"),
         (["env=hopper", "algo=ppo", "reward=safty"], "reward"),
         (["hopper"], "key=value expected"),
+        (["env=hopper", "algo=ppo", "start=RUN", "trainer=sb3"], "start=RUN needs trainer=jax"),
+        (["env=hopper", "algo=ppo", "curriculum=true"], "needs randomize=PROFILE"),
     ],
 )
 def test_a_mistake_is_named(words, message):
@@ -49,5 +51,6 @@ def test_a_mistake_is_named(words, message):
 def test_a_run_folder_names_what_is_not_the_default():
     words = {"env": "hopper", "algo": "ppo", "seed": 3}
     assert config.resolve(words).out == "runs/hopper-ppo-task-s3"
+    assert config.resolve(words | {"start": "RUN"}).out == "runs/hopper-ppo-task-started-s3"
     other = words | {"randomize": "legged", "engine": "mjx", "trainer": "sb3"}
     assert config.resolve(other).out == "runs/hopper-ppo-task-randomized-mjx-sb3-s3"
