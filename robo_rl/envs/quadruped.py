@@ -38,6 +38,7 @@ def quadruped_rough() -> Mdp:
         quadruped_velocity(),
         rewards="quadruped-rough",
         terminate=(tilted_beyond(1.0), base_below(0.12), touched_down()),
+        goal=goals.walk((-0.3, 0.5), 0.2, 0.5, every_s=5.0, gait_hz=2.0, tolerance_mps=0.2),
         terrain=Terrain(bump_m=0.04, grain_m=0.2, half_width_m=20.0),
         reset=resets.floating(0.0, 0.05, 0.2, 0.2, joint_rad=0.1, anywhere_m=6.0),
     )
