@@ -89,7 +89,8 @@ def transfer(data) -> list[str]:
         drift = ", ".join(f"{k}: {v:.1g}" for k, v in r["drift"].items())
         falls = f"{r['falls']:.0%} / {r['falls_there']:.0%}"
         kept = r["ratio"]
-        share = f"{kept['point']:.3f} [{kept['low']:.3f}, {kept['high']:.3f}]"
+        spread = "" if kept["low"] is None else f" [{kept['low']:.3f}, {kept['high']:.3f}]"
+        share = f"{kept['point']:.3f}{spread}"
         returns = (f"{r['return']:.1f}", f"{r['return_there']:.1f}")
         rows.append((name, r["episodes"], *returns, share, falls, drift))
     head = [
