@@ -72,7 +72,8 @@ def robots(data) -> list[str]:
         met = f"{share['point']:.1%} [{share['low']:.1%}, {share['high']:.1%}]"
         claim = f"{r['metric']} <= {r['at_most']:g} {r['unit']} in {r['share']:.0%}"
         spent = (f"{r['steps']:,.0f}", f"{r['train_min']:.1f}")
-        rows.append((name, claim, met, f"{r['median']:.3g}", f"{r['falls']:.1%}", *spent))
+        shown = f"{name} (from {r['start']})" if r.get("start") else name
+        rows.append((shown, claim, met, f"{r['median']:.3g}", f"{r['falls']:.1%}", *spent))
     head = [
         "## Robots",
         "",
