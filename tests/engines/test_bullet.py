@@ -41,7 +41,7 @@ def positions(name, engine, steps=20):
     env = make(name, engine=engine)
     qpos = np.array(env.robot.qpos0)
     if env.robot.terrain:
-        qpos[2] += env.robot.terrain.bump_m
+        qpos[2] += env.robot.terrain.bump_m + 0.01  # above the ground, whatever it is here
     bits, readout = env.engine.place(qpos, np.full(env.robot.model.nv, 0.05))
     start = env.begin(jax.random.key(0), None, jnp.asarray(bits), readout)
     actions = np.random.default_rng(0).uniform(-0.3, 0.3, (steps, env.action_size))
