@@ -18,7 +18,7 @@ class Success(NamedTuple):
     metric: str
     limit: float
     at_most: bool
-    words: str  # "its mean goal error is at most 0.2 m/s"
+    words: str  # after "it survives and ...": "its mean goal error is at most 0.2 m/s"
 
     def of(self, env: Environment, track: Track) -> NDArray[np.bool_]:
         """Whether each episode succeeds; a fall or a number that is not finite never does."""
@@ -38,5 +38,5 @@ def success_of(env: Environment, undisturbed: NDArray[np.float64]) -> Success:
         return Success(goal.judged_by, goal.tolerance, True, words)
     reference = float(np.median(undisturbed))
     least = reference - (1.0 - RETURN_KEPT) * abs(reference)
-    words = f"it keeps {RETURN_KEPT:.0%} of the nominal return ({reference:.0f})"
+    words = f"keeps {RETURN_KEPT:.0%} of the nominal return ({reference:.0f})"
     return Success("return", least, False, words)
