@@ -177,8 +177,8 @@ def build_report(result: Comparison, command: str) -> report.Report:
         report.Section(
             "Learning curves",
             (
-                _curve(result, "steps", "environment steps"),
-                _curve(result, "train_s", "training wall clock, s"),
+                learning_curve(result, "steps", "environment steps"),
+                learning_curve(result, "train_s", "training wall clock, s"),
             ),
         ),
         report.Section("Final policies", (_final_grid(result), *_improvement(ranked, finals))),
@@ -236,7 +236,8 @@ def curve_of(trained: Sequence[Trained], axis: str) -> plots.Curve:
     return plots.Curve(grid, np.array([b.point for b in bands]), low, high)
 
 
-def _curve(result: Comparison, axis: str, label: str) -> report.Figure:
+def learning_curve(result: Comparison, axis: str, label: str) -> report.Figure:
+    """Task return of every variant against a column of evaluation.csv: `steps` or `train_s`."""
     groups = {
         str(arm): curve_of(result.of(arm), axis)
         for arm in result.variants

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
@@ -28,6 +28,22 @@ class DemoConfig(Strict):
     out: str = "runs/demo"
 
 
+COLUMNS = ("policy", "task return", "safety gate", "gap to reality", "breaks first", "checklist")
+PROMISE = (
+    "Small budgets: a policy trained this briefly is meant to be rejected; the report says why."
+)
+
+
+class Judged(NamedTuple):
+    """What one policy was found to be; each finding with the report that holds its evidence."""
+
+    trained: compare.Trained
+    gate: tuple[str, Path]
+    gap: tuple[str, Path]
+    breaks_first: str
+    checklist: tuple[str, Path]
+
+
 def demo(given: dict[str, Any], console: Console) -> Path:
     """Trains, compares, judges and checks; prints a summary and returns the front page's path."""
     config = check(
@@ -36,27 +52,19 @@ def demo(given: dict[str, Any], console: Console) -> Path:
     began, folder = time.monotonic(), Path(config.out)
     console.rule("1 of 4  train and compare")
     comparison = _compare(config, folder, console)
-    page = compare.write(comparison, folder / "compare", "robo-rl demo")
-    pages = [("PPO against SAC", "", page)]
-    summary = Table(
-        "policy",
-        "task return",
-        "safety gate",
-        "gap: RED / AMBER / GREEN",
-        "checklist",
-        title=f"robo-rl demo on {config.env}",
-    )
+    compared = compare.write(comparison, folder / "compare", "robo-rl demo")
+    policies = []
     for trained in comparison.trained:
         console.rule(f"{trained.variant}")
-        row, found = _judge(trained, config, console)
-        summary.add_row(str(trained.variant), f"{trained.task_return:.0f}", *row)
-        pages += found
-    front = _front(folder, pages, config, time.monotonic() - began)
+        policies.append(_judge(trained, config, console))
+    minutes = (time.monotonic() - began) / 60
+    front = report.write_report(folder, *_front(folder, comparison, compared, policies, minutes))
+    summary = Table(*COLUMNS, title=f"robo-rl demo on {config.env}")
+    for row in (_row(found, folder) for found in policies):
+        summary.add_row(*(cell.text if isinstance(cell, report.Link) else cell for cell in row))
     console.print(summary)
-    console.print(
-        "Small budgets: a policy trained this briefly is meant to be rejected; the report says why."
-    )
-    console.print(f"Took {(time.monotonic() - began) / 60:.1f} min. Report: {front}")
+    console.print(PROMISE)
+    console.print(f"Took {minutes:.1f} min. Report: {front}")
     return front
 
 
@@ -66,9 +74,7 @@ def _compare(config: DemoConfig, folder: Path, console: Console) -> compare.Comp
     return compare.compare(config.env, arms, [config.seed], folder / "runs", overrides, console)
 
 
-def _judge(
-    trained: compare.Trained, config: DemoConfig, console: Console
-) -> tuple[tuple[str, str, str], list[tuple[str, str, Path]]]:
+def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Judged:
     run = trained.folder
     with Progress(console=console) as bars:
         safe = bars.add_task("2 of 4  safety suite")
@@ -83,45 +89,82 @@ def _judge(
             episode_s=config.gap_episode_s,
             on_progress=_into(bars, departures),
         )
-    command = (
-        f"gap {run} episodes={config.gap_episodes} levels={config.gap_levels}"
-        f" episode_s={config.gap_episode_s}"
+    safety_page = study_report.write(
+        judged,
+        run / "safety" / judged.suite.name,
+        f"robo-rl safety {run} episodes={config.safety_episodes}",
     )
-    pages = [
-        study_report.write(
-            judged,
-            run / "safety" / judged.suite.name,
-            f"robo-rl safety {run} episodes={config.safety_episodes}",
-        ),
-        gap_report.write(measured, run / "gap", f"robo-rl {command}"),
-    ]
+    gap_page = gap_report.write(
+        measured,
+        run / "gap",
+        f"robo-rl gap {run} episodes={config.gap_episodes} levels={config.gap_levels}"
+        f" episode_s={config.gap_episode_s}",
+    )
     console.print("4 of 4  checklist")
     checked = checklist.checklist(run)
-    pages.append(checklist.write(checked, run / "checklist", f"robo-rl checklist {run}"))
-    counts = [sum(s.verdict == v for s in measured.sweeps) for v in ("RED", "AMBER", "GREEN")]
-    verdicts = judged.gate.value, " / ".join(map(str, counts)), checked.verdict
-    titles = ("safety suite", "gap to reality", "risk checklist")
-    shown = (judged.gate.value, "", checked.verdict)
-    found = [
-        (f"{trained.variant}: {t}", v, p) for t, v, p in zip(titles, shown, pages, strict=True)
-    ]
-    return verdicts, found
+    checked_page = checklist.write(checked, run / "checklist", f"robo-rl checklist {run}")
+    return Judged(
+        trained,
+        (judged.gate.value, safety_page),
+        (gap_report.shown(gap_report.counts_of(measured)), gap_page),
+        gap_report.breaks_first(measured),
+        (checked.verdict, checked_page),
+    )
 
 
 def _into(bars: Progress, bar: Any) -> Any:
     return lambda done, most: bars.update(bar, completed=done, total=most)
 
 
+def _row(found: Judged, folder: Path) -> tuple[report.Cell, ...]:
+    """One policy's line under COLUMNS; a finding leads to its report."""
+
+    def link(finding: tuple[str, Path]) -> report.Link:
+        return report.Link(finding[0], str(finding[1].relative_to(folder)))
+
+    return (
+        str(found.trained.variant),
+        f"{found.trained.task_return:.0f}",
+        link(found.gate),
+        link(found.gap),
+        found.breaks_first,
+        link(found.checklist),
+    )
+
+
 def _front(
-    folder: Path, pages: list[tuple[str, str, Path]], config: DemoConfig, seconds: float
-) -> Path:
-    rows = tuple((title, verdict, str(path.relative_to(folder))) for title, verdict, path in pages)
-    front = report.Report(
-        f"robo-rl demo on {config.env}",
-        "",
-        f"PPO and SAC trained, compared, judged and checked in {seconds / 60:.1f} minutes.",
-        (report.Section("Reports", (report.Grid(("report", "verdict", "file"), rows),)),),
+    folder: Path,
+    comparison: compare.Comparison,
+    compared: Path,
+    policies: list[Judged],
+    minutes: float,
+) -> tuple[report.Report, dict[str, Any]]:
+    """The page that leads to the others, and the same as data."""
+    rows = tuple(_row(found, folder) for found in policies)
+    curves = report.Link("PPO against SAC", str(compared.relative_to(folder)))
+    best = max((p.trained for p in policies), key=lambda t: t.task_return)
+    env, algo = comparison.env, best.variant.algo
+    longer = f"""robo-rl train env={env} algo={algo} out=runs/{env}
+robo-rl safety runs/{env}
+robo-rl gap runs/{env}
+robo-rl checklist runs/{env}"""
+    sections = (
+        report.Section(
+            "Policies",
+            (
+                report.Grid(COLUMNS, rows, "Each finding leads to the report with its evidence."),
+                report.Paragraph(PROMISE),
+            ),
+        ),
+        report.Section(
+            "How they learned",
+            (
+                compare.learning_curve(comparison, "train_s", "training wall clock, s"),
+                report.Grid(("comparison",), ((curves,),)),
+            ),
+        ),
+        report.Section("Train one at its full budget", (report.Code(longer),)),
     )
-    return report.write_report(
-        folder, front, {"reports": [{"title": t, "verdict": v, "file": f} for t, v, f in rows]}
-    )
+    why = f"PPO and SAC trained, compared, judged and checked in {minutes:.1f} minutes."
+    data = {"columns": COLUMNS, "policies": rows, "comparison": curves.path, "minutes": minutes}
+    return report.Report(f"robo-rl demo on {env}", "", why, sections), data

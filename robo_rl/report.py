@@ -6,6 +6,7 @@ The same blocks become self-contained HTML, Markdown with the figures beside it,
 import base64
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import jinja2
 
@@ -38,11 +39,21 @@ class Code(NamedTuple):
     text: str
 
 
+class Link(NamedTuple):
+    """Text in a table that leads to another file, named relative to the report's folder."""
+
+    text: str
+    path: str
+
+
+Cell = str | Link
+
+
 class Grid(NamedTuple):
-    """A table; a cell that is exactly a verdict is shown as one everywhere."""
+    """A table; a cell whose text is exactly a verdict is shown as one everywhere."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
 
 
@@ -91,7 +102,9 @@ def to_html(report: Report) -> str:
     source = Path(__file__).parent / "templates"
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(source), autoescape=True)
     template = environment.get_template("report.html.j2")
-    return template.render(report=report, style=VERDICT_STYLE, kind=_kind, data_uri=_data_uri)
+    return template.render(
+        report=report, style=VERDICT_STYLE, kind=_kind, data_uri=_data_uri, quote=quote
+    )
 
 
 def to_markdown(report: Report) -> str:
@@ -129,11 +142,13 @@ def _block_markdown(block: Block) -> str:
     return "\n".join([*caption, *(f"| {line} |" for line in head + rows)])
 
 
-def _marked(cell: str) -> str:
+def _marked(cell: Cell) -> str:
+    if isinstance(cell, Link):
+        return f"[{_marked(cell.text)}]({quote(cell.path)})"
     return f"{VERDICT_STYLE[cell][1]} {cell}" if cell in VERDICT_STYLE else cell
 
 
-def _kind(block: Block) -> str:
+def _kind(block: Block | Cell) -> str:
     return type(block).__name__
 
 

@@ -225,9 +225,10 @@ def _collect(
     for done in range(0, most, CHUNK):
         state, rows = advance(state)
         pieces.append(jax.tree.map(np.asarray, rows))
+        over = bool(state.done.all())
         if on_progress:
-            on_progress(min(done + CHUNK, most), most)
-        if bool(state.done.all()):
+            on_progress(most if over else min(done + CHUNK, most), most)
+        if over:
             break
     joined = jax.tree.map(lambda *parts: np.concatenate(parts)[:most], *pieces)
     return Track(**joined, finish=state)

@@ -11,24 +11,48 @@ from robo_rl.safety_eval.statistics import Interval, rate_bounds
 from robo_rl.sim2real.gap import SUCCESS_FLOOR, GapResult, Sweep, bounded_text
 from robo_rl.sim2real.transfer import RETURN_GREEN
 
+ORDER = ("RED", "AMBER", "UNKNOWN", "GREEN")  # most critical first
+
 
 def write(result: GapResult, folder: Path, command: str) -> Path:
     """Report, figures and JSON; returns the HTML report's path."""
     return report.write_report(folder, _report(result, command), _data(result, command))
 
 
-def _report(result: GapResult, command: str) -> report.Report:
-    order = {"RED": 0, "AMBER": 1, "UNKNOWN": 2, "GREEN": 3}
-    ranked = sorted(
-        result.sweeps,
-        key=lambda s: (
-            order[s.verdict],
-            s.margin[:2] if s.margin else (0.0, 0.0),
-        ),
-    )
+def most_critical_first(result: GapResult) -> list[Sweep]:
+    """Sweeps by verdict, within a verdict by margin: its lower bound, then itself."""
+
+    def urgency(s: Sweep) -> tuple[int, tuple[float, ...]]:
+        return ORDER.index(s.verdict), s.margin[:2] if s.margin else (0.0, 0.0)
+
+    return sorted(result.sweeps, key=urgency)
+
+
+def counts_of(result: GapResult) -> dict[str, int]:
+    """How many departures, other physics engines included, got each verdict."""
     verdicts = [found.verdict for found in (*result.sweeps, *result.transfers)]
-    counts = {v: verdicts.count(v) for v in order}
-    worst = next((v for v in order if counts[v]), "UNKNOWN")
+    return {v: verdicts.count(v) for v in ORDER}
+
+
+def shown(counts: dict[str, int]) -> str:
+    """Counts that are not zero, in words."""
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
+
+def breaks_first(result: GapResult) -> str:
+    """The departure with the smallest margin (point estimate), and that margin, in words."""
+    if result.nominal_success.point < SUCCESS_FLOOR:
+        return "undisturbed"
+    margins = {s.name: s.margin.point for s in result.sweeps if s.margin}
+    least = min(margins, key=margins.__getitem__, default="")
+    if not math.isfinite(margins.get(least, math.inf)):
+        return "nothing within the sweeps"
+    return f"{least.replace('_', ' ')}, at {margins[least]:.2g} x measured"
+
+
+def _report(result: GapResult, command: str) -> report.Report:
+    ranked, counts = most_critical_first(result), counts_of(result)
+    worst = next((v for v in ORDER if counts[v]), "UNKNOWN")
     table = report.Grid(
         (
             "departure",
@@ -59,10 +83,8 @@ def _report(result: GapResult, command: str) -> report.Report:
         *(f"transfer to {t.engine} ({t.why})" for t in result.transfers if not t.episodes),
         "terrain, deformable contact, heat and wear",
     ]
-    why = (
-        ", ".join(f"{counts[v]} {v}" for v in order if counts[v])
-        + f" of {len(verdicts)} departures, other physics engines included."
-    )
+    total = sum(counts.values())
+    why = f"{shown(counts)} of {total} departures, other physics engines included."
     if result.nominal_success.low < SUCCESS_FLOOR:
         why += (
             f" Undisturbed, {result.nominal_success.point:.0%} of {result.episodes} episodes "

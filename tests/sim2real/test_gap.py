@@ -141,6 +141,27 @@ def test_a_study_is_the_same_again(studied):
         np.testing.assert_array_equal(a.retention, b.retention)
 
 
+@pytest.mark.parametrize(
+    ("nominal", "margins", "words"),
+    [
+        (0.5, (3.0, 2.0), "undisturbed"),
+        (1.0, (3.0, 0.254), "b second, at 0.25 x measured"),
+        (1.0, (3.0, None), "a first, at 3 x measured"),
+        (1.0, (np.inf, np.inf), "nothing within the sweeps"),
+    ],
+)
+def test_what_breaks_first_is_the_least_margin_once_the_policy_stands_undisturbed(
+    studied, nominal, margins, words
+):
+    _, result = studied
+    sweeps = tuple(
+        result.sweeps[0]._replace(name=name, margin=m and Interval(m / 2, m, 2 * m))
+        for name, m in zip(("a_first", "b_second"), margins, strict=True)
+    )
+    result = result._replace(sweeps=sweeps, nominal_success=Interval(0.4, nominal, 1.0))
+    assert gap_report.breaks_first(result) == words
+
+
 def test_too_few_episodes_are_refused(studied):
     with pytest.raises(content.UserError, match="at least 14"):
         gap.gap(studied[0], episodes=5)
