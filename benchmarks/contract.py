@@ -1,10 +1,11 @@
 """The contract of every environment on every engine.
 
-Usage: python benchmarks/contract.py [ENGINE ...]
+Usage: python benchmarks/contract.py [ENGINE ...] [ENVIRONMENT ...]; all of either if none is named.
 The test suite keeps it on mujoco and bullet; MJX compiles for minutes per environment on a CPU.
 Writes benchmarks/results/contract.json and prints a line per environment and engine.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -33,13 +34,14 @@ def judge(name: str, engine: str) -> dict[str, object]:
     return {"env": name, "engine": engine, "claims": len(found), "broken": broken, "s": seconds}
 
 
-def main(engines: list[str]) -> None:
+def main(words: list[str]) -> None:
     results = json.loads(TARGET.read_text())["results"] if TARGET.exists() else {}
-    for engine in engines or list(ENGINES):
-        for name in mdp.names():
-            results[f"{name} on {engine}"] = found = judge(name, engine)
-            print(name, engine, found["claims"], found["broken"] or "kept", flush=True)
-            write_json(TARGET, {"results": results, "versions": versions()})
+    engines = [word for word in words if word in ENGINES] or list(ENGINES)
+    names = [word for word in words if word not in ENGINES] or mdp.names()
+    for engine, name in itertools.product(engines, names):
+        results[f"{name} on {engine}"] = found = judge(name, engine)
+        print(name, engine, found["claims"], found["broken"] or "kept", flush=True)
+        write_json(TARGET, {"results": results, "versions": versions()})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Policies trained on C MuJoCo, run on the other engines: returns, falls, drift of the states.
 
-Usage: python benchmarks/transfer.py RUN ...
+Usage: python benchmarks/transfer.py [ENGINE ...] RUN ...; all other engines if none is named.
 Each run folder's policy runs the same held-out episodes on every engine, and one open-loop
 trajectory of 100 control steps with the same actions from the same state.
 Writes benchmarks/results/transfer.json and prints the table.
@@ -78,9 +78,11 @@ def study(run: Path, engine: str) -> dict[str, object]:
     }
 
 
-def main(runs: list[Path]) -> None:
+def main(words: list[str]) -> None:
     results = json.loads(TARGET.read_text())["results"] if TARGET.exists() else {}
-    for run, engine in itertools.product(runs, EPISODES):
+    engines = [word for word in words if word in EPISODES] or list(EPISODES)
+    runs = [Path(word) for word in words if word not in EPISODES]
+    for run, engine in itertools.product(runs, engines):
         found = study(run, engine)
         results[f"{found['env']} on {engine}"] = found
         write_json(TARGET, {"results": results, "versions": versions()})
@@ -91,4 +93,4 @@ def main(runs: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(word) for word in sys.argv[1:]])
+    main(sys.argv[1:])
