@@ -50,11 +50,20 @@ def env_robo_rl() -> float:
 
     Observation, three reward layers, costs, ends, fresh resets.
     """
+    return _ours("safety")
+
+
+def env_robo_rl_task() -> float:
+    """The same with Gymnasium's reward and no more: the MDP that the peers below step."""
+    return _ours("task")
+
+
+def _ours(reward: str) -> float:
     import jax
 
     from robo_rl.envs.step import make
 
-    env, robots, steps = make("hopper", "safety"), 256, 25
+    env, robots, steps = make("hopper", reward), 256, 25
 
     @jax.jit
     def unroll(state, key):
@@ -160,6 +169,27 @@ def sac_robo_rl() -> float:
         advance()
     updates = learner.steps_per_advance // hyper.robots * hyper.updates_per_step
     return rate(advance, updates, 10.0)
+
+
+def sac_products_alone() -> float:
+    """The matrix products of hidden layers in one such update and nothing else, per update.
+
+    Forward: policy on both observations, critics on two actions, targets on one. Backward: by the
+    weights and by the input for the policy and both critics, by the input for the critics again.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    batch, hidden, updates = 256, 256, 20
+    products = (2 + 4 + 2) + 2 * (1 + 2) + 2
+    square = jnp.eye(hidden)
+
+    @jax.jit
+    def multiply(x):
+        return jax.lax.scan(lambda x, _: (x @ square, None), x, None, length=products * updates)[0]
+
+    start = jnp.ones((batch, hidden))
+    return rate(lambda: jax.block_until_ready(multiply(start)), updates)
 
 
 def sac_sb3() -> float:

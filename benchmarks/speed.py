@@ -19,15 +19,23 @@ from robo_rl.files import write_json
 HERE = Path(__file__).resolve().parent
 BENCH_PYTHON = HERE.parent / ".venv-bench" / "bin" / "python"
 GROUPS = {
-    "environment steps/s, hopper": (
+    "environment steps/s, hopper with three reward layers and costs, next to bare physics": (
         "env_robo_rl",
         "env_raw_batch",
+    ),
+    "environment steps/s, Gymnasium's hopper": (
+        "env_robo_rl_task",
         "env_envpool",
         "env_gymnasium_sync",
         "env_gymnasium_async",
     ),
     "PPO training, environment steps/s, hopper": ("ppo_robo_rl", "ppo_sb3"),
-    "SAC training, gradient updates/s, hopper": ("sac_robo_rl", "sac_sb3", "sac_sbx"),
+    "SAC training, gradient updates/s, hopper": (
+        "sac_robo_rl",
+        "sac_products_alone",
+        "sac_sb3",
+        "sac_sbx",
+    ),
 }
 ELSEWHERE = {"env_envpool", "sac_sbx"}  # need packages that are not dependencies
 
@@ -49,7 +57,8 @@ def measure(name: str) -> float | None:
 
 def main(rounds: int, word: str) -> None:
     target = HERE / "results" / "speed.json"
-    results = json.loads(target.read_text())["results"] if target.exists() else {}
+    before = json.loads(target.read_text())["results"] if target.exists() else {}
+    results = {title: before[title] for title in GROUPS if title in before}
     for title, contestants in GROUPS.items():
         if word not in title:
             continue
