@@ -42,7 +42,7 @@ class MjxEngine:
     def __init__(self, model: mujoco.MjModel, substeps: int, tracking: Tracking):
         self.model, self.substeps, self.tracking = model, substeps, tracking
         self._contacts = _contact_sensors(model)
-        leaving = _leaving_contacts(model, list(self._contacts))
+        leaving = _leaving_contacts(_solvable(model), list(self._contacts))
         self._nominal, self._blank = _put(leaving)
         self._variable, self._blank_variable = _put(_open_to_change(leaving))
         self._sizes = (model.nq, model.nv, model.na, model.nv, 3)
@@ -160,6 +160,15 @@ def _put(model: mujoco.MjModel) -> tuple[mjx.Model, mjx.Data]:
         return mjx.put_model(model), mjx.make_data(model)
     except NotImplementedError as error:
         raise UserError(f"engine mjx cannot run this model: {error}") from error
+
+
+def _solvable(model: mujoco.MjModel) -> mujoco.MjModel:
+    """The model with Newton in the place of PGS, which MJX lacks: same problem, closer solution."""
+    if model.opt.solver != mujoco.mjtSolver.mjSOL_PGS:
+        return model
+    known = copy.copy(model)
+    known.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    return known
 
 
 def _leaving_contacts(model: mujoco.MjModel, sensors: list[int]) -> mujoco.MjModel:

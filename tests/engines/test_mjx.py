@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
@@ -60,3 +61,10 @@ def test_hundred_steps_stay_together_and_repeat_to_the_last_bit():
     ours, theirs = run(c), run(x)
     np.testing.assert_allclose(theirs[:20], ours[:20], atol=1e-4)
     np.testing.assert_array_equal(theirs, run(x))
+
+
+def test_a_pgs_model_is_solved_by_newton_on_mjx_and_left_alone_in_c():
+    env = make("humanoid", engine="mjx")
+    solver = env.engine.bare[0].opt.solver
+    assert int(solver) == mujoco.mjtSolver.mjSOL_NEWTON
+    assert env.robot.model.opt.solver == mujoco.mjtSolver.mjSOL_PGS
