@@ -35,11 +35,12 @@ def judge(name: str, engine: str) -> dict[str, object]:
 
 
 def main(words: list[str]) -> None:
-    results = json.loads(TARGET.read_text())["results"] if TARGET.exists() else {}
     engines = [word for word in words if word in ENGINES] or list(ENGINES)
     names = [word for word in words if word not in ENGINES] or mdp.names()
     for engine, name in itertools.product(engines, names):
-        results[f"{name} on {engine}"] = found = judge(name, engine)
+        found = judge(name, engine)
+        results = json.loads(TARGET.read_text())["results"] if TARGET.exists() else {}
+        results[f"{name} on {engine}"] = found
         print(name, engine, found["claims"], found["broken"] or "kept", flush=True)
         write_json(TARGET, {"results": results, "versions": versions()})
 

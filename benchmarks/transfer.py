@@ -79,11 +79,11 @@ def study(run: Path, engine: str) -> dict[str, object]:
 
 
 def main(words: list[str]) -> None:
-    results = json.loads(TARGET.read_text())["results"] if TARGET.exists() else {}
     engines = [word for word in words if word in EPISODES] or list(EPISODES)
     runs = [Path(word) for word in words if word not in EPISODES]
     for run, engine in itertools.product(runs, engines):
         found = study(run, engine)
+        results = json.loads(TARGET.read_text())["results"] if TARGET.exists() else {}
         results[f"{found['env']} on {engine}"] = found
         write_json(TARGET, {"results": results, "versions": versions()})
         here, there = found["return"], found["return_there"]
