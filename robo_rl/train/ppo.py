@@ -23,6 +23,7 @@ from robo_rl.train.learner import (
     numbered,
     summarise,
     to_network,
+    typed,
 )
 
 ITERATIONS_PER_ADVANCE = 4
@@ -72,9 +73,11 @@ class _Loop:
     def init(self, key: Array) -> PpoState:
         robot_key, policy_key, value_key, key = jax.random.split(key, 4)
         made: Any = losses.PPONetworkParams  # a flax dataclass, opaque to type checkers
-        parameters = made(
-            policy=self.nets.policy_network.init(policy_key),
-            value=self.nets.value_network.init(value_key),
+        parameters = typed(
+            made(
+                policy=self.nets.policy_network.init(policy_key),
+                value=self.nets.value_network.init(value_key),
+            )
         )
         return PpoState(
             parameters,
