@@ -53,7 +53,8 @@ def learning(studies) -> list[str]:
                 for key in ("power", "any_violation_rate")
             )
             cells = (f"{final['point']:.0f}{spread}", len(runs), f"{power:.0f}", f"{violating:.0%}")
-            rows.append((name, variant, *cells, f"{minutes:.1f}", f"`{data['command']}`"))
+            spent = f"{minutes:.1f}" if data.get("timed", True) else "shared machine"
+            rows.append((name, variant, *cells, spent, f"`{data['command']}`"))
     columns = (
         "study",
         "variant",
