@@ -85,7 +85,7 @@ def main(rounds: int, word: str) -> None:
             )
     write_json(
         target,
-        {"results": results, "rounds": rounds, "versions": versions()},
+        {"results": results, "versions": versions()},
     )
 
 

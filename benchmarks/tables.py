@@ -18,12 +18,15 @@ def table(*columns, rows) -> list[str]:
 
 
 def speed(data) -> list[str]:
-    command = f"`python benchmarks/speed.py {data['rounds']}`"
+    command = "`python benchmarks/speed.py ROUNDS`"
     lines = ["## Speed", "", f"{command}: contestants in turn, the median rate, and the median"]
     lines += ["over rounds of ours / theirs.", f"Machine: {data['versions']['machine']}.", ""]
     for title, rates in data["results"].items():
-        rows = [(n, f"{r['rate']:,.0f}", f"{r['ours_over_this']:.2f}") for n, r in rates.items()]
-        lines += table(title, "rate", "ours / this", rows=rows)
+        rows = [
+            (n, f"{r['rate']:,.0f}", f"{r['ours_over_this']:.2f}", len(r["rates"]))
+            for n, r in rates.items()
+        ]
+        lines += table(title, "rate", "ours / this", "rounds", rows=rows)
     return lines
 
 
