@@ -13,6 +13,11 @@ from robo_rl.safety_eval import study, study_report
 from robo_rl.sim2real import checklist, gap, gap_report
 from robo_rl.train.config import Strict, check
 
+COLUMNS = ("policy", "task return", "safety gate", "gap to reality", "breaks first", "checklist")
+PROMISE = (
+    "Small budgets: a policy trained this briefly is meant to be rejected; the report says why."
+)
+
 
 class DemoConfig(Strict):
     """configs/demo.yaml."""
@@ -26,12 +31,6 @@ class DemoConfig(Strict):
     gap_levels: int
     gap_episode_s: float
     out: str = "runs/demo"
-
-
-COLUMNS = ("policy", "task return", "safety gate", "gap to reality", "breaks first", "checklist")
-PROMISE = (
-    "Small budgets: a policy trained this briefly is meant to be rejected; the report says why."
-)
 
 
 class Judged(NamedTuple):
