@@ -8,7 +8,7 @@ import numpy as np
 
 from robo_rl import contract, plots, report
 from robo_rl.safety_eval.statistics import Interval, rate_bounds
-from robo_rl.sim2real.gap import SUCCESS_FLOOR, GapResult, Sweep, bounded_text
+from robo_rl.sim2real.gap import SUCCESS_FLOOR, TOGETHER, GapResult, Sweep, bounded_text
 from robo_rl.sim2real.transfer import RETURN_GREEN
 
 ORDER = ("RED", "AMBER", "UNKNOWN", "GREEN")  # most critical first
@@ -40,10 +40,10 @@ def shown(counts: dict[str, int]) -> str:
 
 
 def breaks_first(result: GapResult) -> str:
-    """The departure with the smallest margin (point estimate), and that margin, in words."""
+    """The single departure with the smallest margin (point estimate), and that margin, in words."""
     if result.nominal_success.point < SUCCESS_FLOOR:
         return "undisturbed"
-    margins = {s.name: s.margin.point for s in result.sweeps if s.margin}
+    margins = {s.name: s.margin.point for s in result.sweeps if s.margin and s.name != TOGETHER}
     least = min(margins, key=margins.__getitem__, default="")
     if not math.isfinite(margins.get(least, math.inf)):
         return "nothing within the sweeps"

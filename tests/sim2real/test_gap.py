@@ -158,7 +158,10 @@ def test_what_breaks_first_is_the_least_margin_once_the_policy_stands_undisturbe
         result.sweeps[0]._replace(name=name, margin=m and Interval(m / 2, m, 2 * m))
         for name, m in zip(("a_first", "b_second"), margins, strict=True)
     )
-    result = result._replace(sweeps=sweeps, nominal_success=Interval(0.4, nominal, 1.0))
+    together = sweeps[0]._replace(name=gap.TOGETHER, margin=Interval(0.01, 0.01, 0.01))
+    result = result._replace(
+        sweeps=(*sweeps, together), nominal_success=Interval(0.4, nominal, 1.0)
+    )
     assert gap_report.breaks_first(result) == words
 
 
