@@ -94,7 +94,7 @@ def brax_ppo(name: str, robots: int) -> float:
     """
     from brax.training.agents.ppo import train
 
-    reports: list[tuple[int, float]] = []
+    rates: list[float] = []
     steps = robots * UNROLL * 16
     train.train(
         environment=BraxEnv(make(name, engine="mjx")),
@@ -108,11 +108,9 @@ def brax_ppo(name: str, robots: int) -> float:
         num_evals=5,
         num_eval_envs=8,
         normalize_observations=True,
-        progress_fn=lambda done, metrics: reports.append(
-            (done, float(metrics.get("training/sps", 0.0)))
-        ),
+        progress_fn=lambda _, metrics: rates.append(float(metrics.get("training/sps", 0.0))),
     )
-    return max(per_s for _, per_s in reports)
+    return max(rates)
 
 
 def main(toy: bool, names: list[str]) -> None:

@@ -105,7 +105,7 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
     return Judged(
         trained,
         (judged.gate.value, safety_page),
-        (gap_report.shown(gap_report.counts_of(measured)), gap_page),
+        (report.tally(gap_report.counts_of(measured)), gap_page),
         gap_report.breaks_first(measured),
         (checked.verdict, checked_page),
     )

@@ -126,6 +126,11 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.3g}" if unit == "1" else f"{value:.3g} {unit}"
 
 
+def tally(counts: dict[str, int]) -> str:
+    """How often each verdict was given, in their order; none is not mentioned."""
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
+
 def _block_markdown(block: Block) -> str:
     if isinstance(block, Paragraph):
         return block.text

@@ -364,10 +364,7 @@ def write(made: Checklist, folder: Path, command: str) -> Path:
         )
         sections.append(report.Section(name.capitalize(), (report.Grid(columns, lines),)))
     counts = {v: sum(r.verdict == v for r in made.rows) for v in ORDER}
-    why = (
-        ", ".join(f"{counts[v]} {v}" for v in ORDER if counts[v])
-        + f" of {len(made.rows)} lines. UNKNOWN is never a pass."
-    )
+    why = f"{report.tally(counts)} of {len(made.rows)} lines. UNKNOWN is never a pass."
     versions = tuple(contract.versions().items())
     sections.append(
         report.Section(

@@ -34,11 +34,6 @@ def counts_of(result: GapResult) -> dict[str, int]:
     return {v: verdicts.count(v) for v in ORDER}
 
 
-def shown(counts: dict[str, int]) -> str:
-    """Counts that are not zero, in words."""
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-
-
 def breaks_first(result: GapResult) -> str:
     """The single departure with the smallest margin (point estimate), and that margin, in words."""
     if result.nominal_success.point < SUCCESS_FLOOR:
@@ -84,7 +79,7 @@ def _report(result: GapResult, command: str) -> report.Report:
         "terrain, deformable contact, heat and wear",
     ]
     total = sum(counts.values())
-    why = f"{shown(counts)} of {total} departures, other physics engines included."
+    why = f"{report.tally(counts)} of {total} departures, other physics engines included."
     if result.nominal_success.low < SUCCESS_FLOOR:
         why += (
             f" Undisturbed, {result.nominal_success.point:.0%} of {result.episodes} episodes "

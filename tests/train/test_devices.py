@@ -10,15 +10,15 @@ from robo_rl.train import devices
 
 SCRIPT = """
 import jax, jax.numpy as jnp
-from robo_rl.envs.step import make
-from robo_rl.train import config, devices
+from robo_rl.train import config, run
 from robo_rl.train.ppo import ppo
 tiny = {"robots": 4, "unroll": 4, "minibatches": 2, "epochs": 1, "hidden": [4], "steps": 64}
 made = config.resolve({"env": "inverted-pendulum", "algo": "ppo", "engine": "mjx", "ppo": tiny})
-alone = ppo(make(made.env, made.reward, engine="mjx"), made.hyper)
-start = alone.init(jax.random.key(0))
-for learner in alone, devices.spread(alone, made.hyper.robots):
-    state = jax.tree.map(jnp.copy, start)
+env, both = run.build(made)
+alone = ppo(env, made.hyper)
+start = both.init(jax.random.key(0))
+gathered = jax.device_put(jax.tree.map(jnp.copy, start), jax.devices()[0])
+for learner, state in ((alone, gathered), (both, start)):
     for _ in range(2):
         state, log = learner.advance(state)
     print(len(state.robots.reward.sharding.device_set))
