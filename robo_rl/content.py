@@ -26,6 +26,10 @@ class UserError(Exception):
     """
 
 
+class NotFiniteError(UserError):
+    """Numbers that are not finite, or grew beyond all bounds, where a result needs them."""
+
+
 def root() -> Path:
     """The folder that holds the content folders: inside the wheel, else the checkout."""
     packaged = _PACKAGE / "content"

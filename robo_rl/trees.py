@@ -19,9 +19,12 @@ def to_arrays(tree: Any) -> dict[str, np.ndarray]:
     }
 
 
-def from_arrays(arrays: dict[str, np.ndarray], like: Any, where: Path) -> Any:
+def from_arrays(
+    arrays: dict[str, np.ndarray], like: Any, where: Path, growing: tuple[str, ...] = ()
+) -> Any:
     """The tree of `like`'s structure with these leaves.
 
+    A leaf whose name ends in one of `growing` may have fewer rows than `like`; the rest is zero.
     Raises UserError where a leaf is missing, left over, or of another shape or type.
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
@@ -33,7 +36,12 @@ def from_arrays(arrays: dict[str, np.ndarray], like: Any, where: Path) -> Any:
         )
     return tree.unflatten(
         [
-            _restore(arrays[name], leaf, name, where)
+            _restore(
+                _grown(arrays[name], leaf) if name.endswith(growing) else arrays[name],
+                leaf,
+                name,
+                where,
+            )
             for name, (_, leaf) in zip(names, leaves, strict=True)
         ]
     )
@@ -47,6 +55,14 @@ def is_key(leaf: Any) -> bool:
 def row(tree: Any, index: int) -> Any:
     """One entry of a batched tree, batch axis kept at size 1."""
     return jax.tree.map(lambda leaf: leaf[index : index + 1], tree)
+
+
+def _grown(stored: np.ndarray, leaf: Any) -> np.ndarray:
+    if stored.shape[1:] != leaf.shape[1:] or len(stored) >= len(leaf):
+        return stored
+    return np.concatenate(
+        [stored, np.zeros((len(leaf) - len(stored), *leaf.shape[1:]), leaf.dtype)]
+    )
 
 
 def _restore(stored: np.ndarray, leaf: Any, name: str, where: Path) -> Any:

@@ -79,7 +79,7 @@ def test_a_process_killed_in_the_middle_of_a_save_leaves_no_checkpoint_behind(tm
     unfinished.mkdir()
     (unfinished / "state.npz").write_bytes(b"half")
     assert checkpoint.load(tmp_path, LIKE)[1].steps == 1
-    checkpoint.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert not unfinished.exists() and len(checkpoint.found(tmp_path)) == 1
 
 
