@@ -24,27 +24,36 @@ def from_arrays(
 ) -> Any:
     """The tree of `like`'s structure with these leaves.
 
-    A leaf whose name ends in one of `growing` may have fewer rows than `like`; the rest is zero.
+    A leaf whose name ends in one of `growing` may have fewer rows than in `like`; the rest is zero.
     Raises UserError where a leaf is missing, left over, or of another shape or type.
     """
-    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-    names = [jax.tree_util.keystr(path) for path, _ in leaves]
-    if set(names) != set(arrays):
-        different = sorted(set(names) ^ set(arrays))
+    leaves, tree = named(like)
+    return tree.unflatten(list(restored(arrays, leaves, where, growing).values()))
+
+
+def named(tree: Any) -> tuple[dict[str, Any], Any]:
+    """The leaves of a tree by their paths in it, and its structure."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}, structure
+
+
+def restored(
+    arrays: dict[str, np.ndarray],
+    leaves: dict[str, Any],
+    where: Path,
+    growing: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Stored arrays as leaves of these names and shapes; errors as from_arrays()."""
+    if set(leaves) != set(arrays):
+        different = sorted(set(leaves) ^ set(arrays))
         raise UserError(
             f"{where}: made by another kind of run; differs in {', '.join(different[:5])}."
         )
-    return tree.unflatten(
-        [
-            _restore(
-                _grown(arrays[name], leaf) if name.endswith(growing) else arrays[name],
-                leaf,
-                name,
-                where,
-            )
-            for name, (_, leaf) in zip(names, leaves, strict=True)
-        ]
-    )
+    made = {}
+    for name, leaf in leaves.items():
+        stored = _grown(arrays[name], leaf) if name.endswith(growing) else arrays[name]
+        made[name] = _restore(stored, leaf, name, where)
+    return made
 
 
 def is_key(leaf: Any) -> bool:

@@ -61,10 +61,11 @@ def borrow(folder: Path, like: Any, parts: tuple[str, ...]) -> Any:
     arrays, _, source = _newest(folder)
     beginning = re.compile(rf"\.({'|'.join(map(re.escape, parts))})(?=[.\[]|$)")
     inside = {name.removeprefix(".learner"): value for name, value in arrays.items()}
-    mine = trees.to_arrays(like)
     theirs = {name: value for name, value in inside.items() if beginning.match(name)}
-    own = {name: value for name, value in mine.items() if not beginning.match(name)}
-    return trees.from_arrays({**own, **theirs}, like, source)
+    leaves, structure = trees.named(like)
+    wanted = {name: leaf for name, leaf in leaves.items() if beginning.match(name)}
+    taken = trees.restored(theirs, wanted, source)
+    return structure.unflatten([taken.get(name, leaf) for name, leaf in leaves.items()])
 
 
 def is_whole(checkpoint: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import pickletools
+import re
 import zipfile
 
 import jax
@@ -92,7 +93,8 @@ def test_a_run_that_starts_from_another_has_its_weights_and_nothing_else(algo, l
     begun = trees.to_arrays(run.started(learner, algo, finished).init(jax.random.key(7)))
     theirs, _ = checkpoint.load(finished / "checkpoints", learner.init(jax.random.key(7)))
     theirs = trees.to_arrays(theirs)
-    taken = {n for n in begun if n.startswith(tuple(f".{field}" for field in learner.learned))}
+    learned = re.compile("|".join(rf"\.{re.escape(part)}(?=[.\[]|$)" for part in learner.learned))
+    taken = {n for n in begun if learned.match(n)}
     assert equal({n: begun[n] for n in taken}, {n: theirs[n] for n in taken}) == []
     rest = set(begun) - taken
     assert equal({n: begun[n] for n in rest}, {n: fresh[n] for n in rest}) == []
@@ -189,8 +191,8 @@ def test_the_stored_policy_acts_in_jax_as_in_numpy(finished):
     seen = np.random.default_rng(0).normal(size=(64, 11)).astype(np.float32)
     net = policy.network
     ours = act_in_jax(to_jax(net), seen, activation=net.activation, head=net.head)
-    np.testing.assert_allclose(ours, policy(seen), rtol=0, atol=2e-6)
-    np.testing.assert_allclose(policy(seen[3]), policy(seen)[3], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(ours, policy(seen), rtol=0, atol=2e-5)  # sums in another order
+    np.testing.assert_allclose(policy(seen[3]), policy(seen)[3], rtol=0, atol=2e-5)
     assert np.abs(policy(seen)).max() <= 1.0
 
 
