@@ -1,9 +1,9 @@
 """Strikes training runs with Ctrl-C and SIGKILL at random moments, resumes them, compares the end.
 
 Usage: python benchmarks/resume.py [STRIKES]. STRIKES of each kind (20 if left out) are shared among
-the kinds of run; each strikes the console command at a moment drawn from the whole length of an
-uninterrupted run, imports and compilation included. Prints one line per kind of run; exit code 1
-where a run was lost, a step was lost to Ctrl-C, or a number differs at the end.
+the kinds of run. Half of them strike the console command at a moment drawn from its start to its
+first row, imports and compilation included, half between its rows. Prints one line per kind of run;
+exit code 1 where a run was lost, a step was lost to Ctrl-C, or a number differs at the end.
 """
 
 import csv
@@ -22,19 +22,21 @@ import numpy as np
 
 from robo_rl.contract import versions
 from robo_rl.files import read_arrays, write_json
+from robo_rl.train.interrupt import STOPPING
 
 ROBO_RL = Path(sys.executable).with_name("robo-rl")
 STRIKES = 20
 CTRL_C_ENDED = 130
-PPO = ["env=hopper", "algo=ppo", "ppo.hidden=[32,32]"]
-SAC = ["env=hopper", "algo=sac", "sac.warmup=1000", "sac.hidden=[32,32]", "sac.updates_per_step=2"]
-SOURCES = {"ppo": [*PPO, "steps=8192"], "sac": [*SAC, "steps=3000"]}
+PPO = ["env=hopper", "algo=ppo", "ppo.hidden=[32,32]", "ppo.robots=16", "ppo.unroll=16"]
+SAC = ["env=hopper", "algo=sac", "sac.hidden=[32,32]", "sac.robots=16", "sac.warmup=500"]
+SOURCES = {"ppo": [*PPO, "steps=2000"], "sac": [*SAC, "steps=1500"]}
+LONG = {"ppo": [*PPO, "steps=30000"], "sac": [*SAC, "steps=5000"]}
 RUNS = {
-    "ppo": [*PPO, "steps=120000"],
-    "sac": [*SAC, "steps=12000"],
-    "ppo start=": [*PPO, "steps=120000", "start=ppo"],
-    "sac start=": [*SAC, "steps=12000", "start=sac"],
-    "ppo curriculum=true": [*PPO, "steps=120000", "randomize=legged", "curriculum=true"],
+    "ppo": LONG["ppo"],
+    "sac": LONG["sac"],
+    "ppo start=": [*LONG["ppo"], "start=ppo"],
+    "sac start=": [*LONG["sac"], "start=sac"],
+    "ppo curriculum=true": [*LONG["ppo"], "randomize=legged", "curriculum=true"],
 }
 TIMES = ("train_s", "steps_per_s")  # columns that no two runs share
 
@@ -59,7 +61,7 @@ class Run(NamedTuple):
         """A process that trains it: the first command until it is a run, then resume=."""
         begun = (self.folder / "config.yaml").exists()
         words = [f"resume={self.folder}"] if begun else [*self.words, f"out={self.folder}"]
-        settings = [] if begun else ["checkpoint_s=0.3", "eval_points=3", "eval_episodes=2"]
+        settings = [] if begun else ["checkpoint_s=0.5", "eval_points=2", "eval_episodes=2"]
         return subprocess.Popen(
             [ROBO_RL, "train", *words, *settings],
             stdout=subprocess.DEVNULL,
@@ -106,44 +108,56 @@ def finish(run: Run) -> float:
     return time.monotonic() - began
 
 
-def strike(run: Run, kind: str, after_s: float) -> Strike | None:
-    """Starts or resumes a run and strikes after some seconds; None where it had ended by then."""
-    before, process = run.saved(), run.start()
-    deadline = time.monotonic() + after_s
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
+def strike(run: Run, kind: str, after_s: float, *, in_training: bool) -> Strike | None:
+    """Starts or resumes a run and strikes after some seconds; None where it had ended by then.
+
+    in_training: the seconds count from the first row that it writes, and not from its start.
+    """
+    before, rows, process = run.saved(), run.logged(), run.start()
+    while in_training and process.poll() is None and run.logged() <= rows:
         time.sleep(0.005)
+    deadline = time.monotonic() + after_s
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
     stage = run.stage()
     if process.poll() is None:
         process.send_signal(signal.SIGINT if kind == "SIGINT" else signal.SIGKILL)
         _, errors = process.communicate()
-        return Strike(kind, stage, process.returncode, lost(run, kind, stage, before, process))
+        heard = STOPPING.strip() in errors
+        return Strike(kind, stage, process.returncode, lost(run, before, heard, process.returncode))
     _, errors = process.communicate()
     if process.returncode:
         raise SystemExit(f"{run.words}: it did not go on: {errors.decode()[-2000:]}")
     return None
 
 
-def lost(run: Run, kind: str, stage: str, before: int, process: subprocess.Popen) -> str:
-    """What a strike cost: progress that had been saved, or with Ctrl-C anything at all."""
+def lost(run: Run, before: int, heard: bool, status: int) -> str:
+    """What a strike cost: what had been saved before, or where Ctrl-C was heard anything at all."""
     if run.saved() < before:
         return f"went back from step {before} to {run.saved()}"
-    if kind == "SIGINT" and stage in ("before its first row", "in training"):
-        if run.saved() != run.logged():
-            return f"saved at step {run.saved()}, trained to {run.logged()}"
-        if process.returncode not in (0, CTRL_C_ENDED):
-            return f"exit code {process.returncode}"
+    if heard and run.saved() != run.logged():
+        return f"saved at step {run.saved()}, trained to {run.logged()}"
+    if heard and status not in (0, CTRL_C_ENDED):
+        return f"exit code {status}"
     return ""
 
 
-def struck(words: list[str], kinds: list[str], whole_s: float, scratch: Path, rng: random.Random):
+def struck(
+    words: list[str],
+    kinds: list[str],
+    whole_s: float,
+    train_s: float,
+    scratch: Path,
+    rng: random.Random,
+) -> tuple[list[Run], list[Strike]]:
     """Runs that took all these blows between them, each trained to its end, and the blows."""
     runs, blows, waiting = [Run(words, scratch / "struck-0", scratch)], [], list(kinds)
     while waiting:
         if runs[-1].stage() == "complete":
             runs.append(Run(words, scratch / f"struck-{len(runs)}", scratch))
-        blow = strike(runs[-1], waiting[0], rng.uniform(0.0, whole_s))
+        in_training = bool(len(waiting) % 2)
+        longest_s = train_s if in_training else whole_s - train_s
+        blow = strike(runs[-1], waiting[0], rng.uniform(0.0, longest_s), in_training=in_training)
         if blow is not None:
             blows.append(blow)
             waiting.pop(0)
@@ -179,7 +193,9 @@ def measure(words: list[str], kinds: list[str], scratch: Path, rng: random.Rando
             finish(Run(source, scratch / name, scratch))
     whole = Run(words, scratch / "whole", scratch)
     whole_s = finish(whole)
-    runs, blows = struck(words, kinds, whole_s, scratch, rng)
+    with (whole.folder / "metrics.csv").open(newline="") as stream:
+        first, *_, last = (float(row["train_s"]) for row in csv.DictReader(stream))
+    runs, blows = struck(words, kinds, whole_s, last - first, scratch, rng)
     return {
         "sigint": sum(blow.kind == "SIGINT" for blow in blows),
         "sigkill": sum(blow.kind == "SIGKILL" for blow in blows),
