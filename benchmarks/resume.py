@@ -67,7 +67,6 @@ class Run(NamedTuple):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=self.scratch,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def saved(self) -> int:
@@ -209,6 +208,7 @@ def measure(words: list[str], kinds: list[str], scratch: Path, rng: random.Rando
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under nohup, and inherited
     count = int(sys.argv[1]) if len(sys.argv) > 1 else STRIKES
     rng, results = random.Random(), {}
     shares = {name: [] for name in RUNS}
