@@ -139,6 +139,8 @@ def load_policy(run: str | Path) -> Policy:
         raise UserError(f"{path}: format {contract.get('format')!r} found, {FORMAT!r} expected.")
     try:
         needed = {name: contract[name] for name in NEEDED}
+        if not isinstance(needed["env"], str):
+            raise TypeError(f"env {needed['env']!r}")
         arrays = files.read_arrays(folder / str(needed["weights"]))
         policy = Policy(_network(needed["network"], arrays), contract)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
