@@ -136,7 +136,7 @@ def evaluate_one(env_name: str, variant: Variant, seed: int, run: Path, episodes
     """What the final policy of a run does on held-out episodes of the undisturbed task."""
     env = make(env_name)
     track = rollout(env, load_policy(run), episode_keys(COMPARE_SEED, episodes))
-    seen = Episodes(track, env.robot, env.control_s)
+    seen = Episodes.of(env, track)
     behaviour = {name: _mean(METRICS[name].of(seen)) for name in BEHAVIOUR if _has(env, name)}
     curve = runs.read_rows(run / "evaluation.csv")
     train_s = curve[-1]["train_s"] if curve else float("nan")
