@@ -43,7 +43,7 @@ class _Pairs(NamedTuple):
     broken: int  # episodes in which the old policy produced a number that is not finite
 
 
-class _Change(NamedTuple):
+class Change(NamedTuple):
     """How one quantity moved, and whether it is proven to have become worse."""
 
     what: str
@@ -62,7 +62,7 @@ def compare(
     risks = plan.confidence, plan.fail_confidence(len(pairs) + len(continuous))
     share = suite.non_inferiority_margin
     return (
-        *(_judge(p, _failures(p, share, *risks)) for p in pairs),
+        *(_judge(p, change_of_failures(p.new, p.old, share, *risks)) for p in pairs),
         *(_judge(p, _metric(p, share, *risks)) for p in continuous),
     )
 
@@ -107,41 +107,55 @@ def newly_failing(new: NDArray[np.int8], old: NDArray[np.int8]) -> NDArray[np.bo
     return lost | ((old == Outcome.UNDECIDED) & (new == Outcome.FAILED))
 
 
-def _failures(p: _Pairs, share: float, confidence: float, fail_confidence: float) -> _Change:
-    worse, n = int(newly_failing(p.new, p.old).sum()), len(p.new)
-    better = int(((p.new == Outcome.PASSED) & (p.old == Outcome.FAILED)).sum())
-    proven = int(((p.new == Outcome.FAILED) & (p.old == Outcome.PASSED)).sum())
+def change_of_failures(
+    new: NDArray[np.int8],
+    old: NDArray[np.int8],
+    margin: float,
+    confidence: float,
+    fail_confidence: float,
+) -> Change:
+    """How often the new policy fails where the old one does not, [N] pairs of Outcome."""
+    worse, n = int(newly_failing(new, old).sum()), len(new)
+    better = int(((new == Outcome.PASSED) & (old == Outcome.FAILED)).sum())
+    proven = int(((new == Outcome.FAILED) & (old == Outcome.PASSED)).sum())
     strict = paired_change(proven, better, n, fail_confidence)
     high = paired_change(worse, better, n, confidence).difference.high
     difference = Interval(strict.difference.low, (worse - better) / n, high)
     shown = "difference {1:+.1%} [{0:+.1%}, {2:+.1%}]".format(*difference)
-    return _Change("failures", difference, share, strict.p_worse <= 1.0 - fail_confidence, shown)
+    return Change("failures", difference, margin, strict.p_worse <= 1.0 - fail_confidence, shown)
 
 
-def _metric(p: _Pairs, share: float, confidence: float, fail_confidence: float) -> _Change:
+def _metric(p: _Pairs, share: float, confidence: float, fail_confidence: float) -> Change:
     margin = share * abs(p.criterion.bound)
     low, high = median_bounds(p.worse, fail_confidence)[0], median_bounds(p.worse, confidence)[1]
     difference = Interval(low, float(np.median(p.worse)), high)
     unit = METRICS[p.criterion.metric].unit
     shown = f"the median pair is worse by {difference}{'' if unit == '1' else ' ' + unit}"
-    return _Change(p.criterion.metric, difference, margin, low > margin, shown)
+    return Change(p.criterion.metric, difference, margin, low > margin, shown)
 
 
-def _judge(p: _Pairs, change: _Change) -> Regression:
-    decided = float(np.mean((p.new != Outcome.UNDECIDED) | (p.old != Outcome.UNDECIDED)))
-    if p.broken:
-        verdict = Verdict.ERROR
-        why = f"the baseline gave numbers that are not finite in {p.broken} of {len(p.old)} pairs"
-    elif change.proven_worse and change.difference.high > change.margin:
-        verdict, why = Verdict.FAIL, f"worse: {change.shown}"
-    elif decided < LEAST_DECIDED:
-        verdict = Verdict.INCONCLUSIVE
+def verdict_of(change: Change, decided: float, broken: int = 0) -> tuple[Verdict, str]:
+    """The verdict on a change, and why.
+
+    decided: share of the pairs that are decided under at least one policy. broken: episodes in
+    which the old policy gave a number that is not finite.
+    """
+    if broken:
+        why = f"the baseline gave numbers that are not finite in {broken} episodes"
+        return Verdict.ERROR, why
+    if change.proven_worse and change.difference.high > change.margin:
+        return Verdict.FAIL, f"worse: {change.shown}"
+    if decided < LEAST_DECIDED:
         why = f"{decided:.0%} of the pairs are decided, {LEAST_DECIDED:.0%} are needed"
-    elif change.difference.high <= change.margin:
-        verdict = Verdict.PASS
-        why = f"not worse by more than {change.margin:.3g}: {change.shown}"
-    else:
-        verdict, why = Verdict.INCONCLUSIVE, f"{change.shown}; the margin is {change.margin:.3g}"
+        return Verdict.INCONCLUSIVE, why
+    if change.difference.high <= change.margin:
+        return Verdict.PASS, f"not worse by more than {change.margin:.3g}: {change.shown}"
+    return Verdict.INCONCLUSIVE, f"{change.shown}; the margin is {change.margin:.3g}"
+
+
+def _judge(p: _Pairs, change: Change) -> Regression:
+    decided = float(np.mean((p.new != Outcome.UNDECIDED) | (p.old != Outcome.UNDECIDED)))
+    verdict, why = verdict_of(change, decided, p.broken)
     return Regression(
         scenario=p.scenario,
         criterion=p.name,
