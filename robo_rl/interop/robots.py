@@ -107,19 +107,8 @@ class Robots:
             raise UserError(f"{self.env.name}: step() was called before reset().")
         given = checked_actions(self.env.name, actions, (self.count, self.size[1]))
         active = np.ones(self.count, bool) if active is None else active
-        self._state = state = _compiled(self.env).step(self._state, given, active)
-        row = (state.observation, state.reward, state.terminated, state.step, state.episode_return)
-        (seen, reward, terminated, length, total), info = jax.device_get((row, flat_info(state)))
-        late = length >= (np.inf if self.limit is None else self.limit)
-        return Outcome(
-            np.array(seen),
-            np.array(reward, np.float64),
-            np.array(terminated),
-            late & ~terminated,
-            np.array(length),
-            np.array(total, np.float64),
-            {name: np.array(column) for name, column in info.items()},
-        )
+        self._state, numbers, flags = _compiled(self.env).step(self._state, given, active)
+        return self._outcome(np.array(numbers), np.array(flags))
 
     def picture(self, index: int) -> np.ndarray | None:
         """A robot from its tracking camera, [480, 640, 3] uint8; None before the first reset."""
@@ -152,6 +141,23 @@ class Robots:
             state = jax.tree.map(jnp.asarray, self._state)
             self._state = state._replace(key=jax.random.wrap_key_data(state.key, impl=IMPL))
 
+    def _outcome(self, numbers: np.ndarray, flags: np.ndarray) -> Outcome:
+        seen, rest = np.split(numbers, [self.size[0]], axis=1)
+        reward, total, *columns = rest.T.copy()
+        terminated, error, length = flags.T.copy()
+        info = dict(zip(info_names(self.env), columns, strict=True))
+        late = length >= (np.inf if self.limit is None else self.limit)
+        terminated = terminated.astype(bool)
+        return Outcome(
+            observation=seen.copy(),
+            reward=reward.astype(np.float64),
+            terminated=terminated,
+            truncated=late & ~terminated,
+            length=length,
+            episode_return=total,
+            info={**info, "error": error.astype(bool)},
+        )
+
     def _words(self, seeds: Sequence[int | None]) -> np.ndarray:
         """Key data [robots, 2] of the episodes to come."""
         seeds = [None if seed is None else checked_seed(seed) for seed in seeds]
@@ -182,7 +188,7 @@ class _Compiled(NamedTuple):
 
     reset: Callable[..., State]
     begin: Callable[..., State]
-    step: Callable[..., State]
+    step: Callable[..., tuple[State, jax.Array, jax.Array]]
     choose: Callable[..., State]
     following: Callable[..., jax.Array]
 
@@ -202,8 +208,13 @@ def _compiled(env: Environment) -> _Compiled:
 
         return jax.vmap(one)(keys, bits, readout, opened)
 
-    def step(state: State, actions: jax.Array, active: jax.Array) -> State:
-        return _choose(active, jax.vmap(env.step)(state, actions, active), state)
+    def step(state: State, actions: jax.Array, active: jax.Array) -> tuple[State, Any, Any]:
+        after = _choose(active, jax.vmap(env.step)(state, actions, active), state)
+        # two arrays cross to the host, not one for every entry of info
+        columns = [flat_info(after)[name] for name in info_names(env)]
+        scalars = jnp.stack([after.reward, after.episode_return, *columns], axis=1)
+        flags = [after.terminated, after.error, after.step]
+        return after, jnp.concatenate([after.observation, scalars], axis=1), jnp.stack(flags, axis=1)
 
     return _Compiled(
         jax.jit(reset), jax.jit(begin), jax.jit(step), jax.jit(_choose), jax.jit(_following)
@@ -225,6 +236,13 @@ def _following(keys: jax.Array) -> jax.Array:
 def sizes(env: Environment) -> tuple[int, int]:
     """Number of observations and of actions."""
     return env.observation_size, env.action_size
+
+
+@functools.lru_cache(maxsize=32)
+def info_names(env: Environment) -> tuple[str, ...]:
+    """The entries of flat_info but `error`, in order."""
+    terms = [f"reward/{weighted.name}" for weighted in env.weighted]
+    return (*terms, *(f"cost/{cost.name}" for cost in env.rewards.costs), "cost")
 
 
 def flat_info(state: State) -> dict[str, jax.Array]:
