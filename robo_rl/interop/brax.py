@@ -9,7 +9,7 @@ from brax.envs.base import State as BraxState
 
 from robo_rl.engines.base import Array
 from robo_rl.envs.step import EPISODE, Environment, State
-from robo_rl.interop.robots import WrongValue, flat_info, sizes
+from robo_rl.interop.robots import WrongValueError, flat_info, sizes
 
 # Where brax.envs.wrappers.training.AutoResetWrapper keeps the start that it goes back to.
 FIRST_STATE, FIRST_OBSERVATION = "first_pipeline_state", "first_obs"
@@ -18,8 +18,8 @@ FIRST_STATE, FIRST_OBSERVATION = "first_pipeline_state", "first_obs"
 class BraxEnv(Env):
     """One robot for brax.training, which vmaps, limits the time and resets by its own wrappers.
 
-    metrics hold flat_info: reward terms, costs, and `error` for a robot that diverged (its reward is
-    0 and its observation the last finite one). Under Brax's AutoResetWrapper every episode is a new
+    metrics hold flat_info: reward terms, costs, and `error` for a robot that diverged (its reward
+    is 0, its observation the last finite one). Under Brax's AutoResetWrapper every episode is a new
     one: another start, other goals, noise and disturbances.
     """
 
@@ -36,7 +36,7 @@ class BraxEnv(Env):
     def step(self, state: BraxState, action: Array) -> BraxState:
         """One control step; the time limit is left to Brax's wrapper."""
         if action.shape[-1:] != (self.action_size,):
-            raise WrongValue(
+            raise WrongValueError(
                 f"{self.env.name}: {self.action_size} actions are needed, got shape {action.shape}."
             )
         before = _unwrapped(state)

@@ -13,7 +13,7 @@ from robo_rl.content import UserError
 from robo_rl.envs.step import Environment, make
 from robo_rl.interop.apart import build
 from robo_rl.interop.registration import jax_hangs
-from robo_rl.interop.robots import Robots, Start, WrongType, WrongValue, checked_actions
+from robo_rl.interop.robots import Robots, Start, WrongTypeError, WrongValueError, checked_actions
 
 SEEDS = 2**31
 RENDER_MODES = ["rgb_array"]
@@ -31,9 +31,9 @@ def robots_of(name: str, reward: str, count: int, limit: int | None) -> Robots:
 
 
 def checked_render_mode(where: str, render_mode: str | None) -> str | None:
-    """The render mode. Raises WrongValue for another than None and "rgb_array"."""
+    """The render mode. Raises WrongValueError for another than None and "rgb_array"."""
     if render_mode not in (None, *RENDER_MODES):
-        raise WrongValue(f"{where}: render_mode {render_mode!r}: only 'rgb_array' exists.")
+        raise WrongValueError(f"{where}: render_mode {render_mode!r}: only 'rgb_array' exists.")
     return render_mode
 
 
@@ -43,8 +43,8 @@ class RobotEnv(gymnasium.Env):
     The time limit is gymnasium.make's TimeLimit: the MDP's own, or the max_episode_steps given to
     make(), shorter or longer. Actions are those of the MDP, [-1, 1]: one beyond is clipped before
     anything else sees it, so effort is paid for the clipped action (Gymnasium's own robots pay for
-    the one that was asked for). reset(seed=s) starts where make(name).reset(jax.random.key(s)) does,
-    and a reset without a seed draws the episode that follows from the last.
+    the one that was asked for). reset(seed=s) starts where make(name).reset(jax.random.key(s))
+    does, and a reset without a seed draws the episode that follows from the last.
     """
 
     metadata = {"render_modes": RENDER_MODES, "render_fps": 50}  # noqa: RUF012
@@ -91,8 +91,8 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv):
     """Many robots in lockstep, with the autoreset modes, options and infos of SyncVectorEnv.
 
     Robot i of reset(seed=s) lives through the episodes of the single environment of seed s + i.
-    autoreset_mode: NEXT_STEP as in Gymnasium, SAME_STEP or DISABLED. max_episode_steps: another time
-    limit than the MDP's own; -1 for none. Actions beyond [-1, 1] are clipped, see RobotEnv.
+    autoreset_mode: NEXT_STEP as in Gymnasium, SAME_STEP or DISABLED. max_episode_steps: another
+    time limit than the MDP's own; -1 for none. Actions beyond [-1, 1] are clipped, see RobotEnv.
     """
 
     metadata = {  # noqa: RUF012
@@ -138,8 +138,8 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """New episodes for all robots, or for those of options["reset_mask"].
 
-        seed: s for s, s + 1, ... or a list of one for each. options: qpos, qvel of one robot for all
-        or one row each; reset_mask [num_envs] bool.
+        seed: s for s, s + 1, ... or a list of one for each. options: qpos, qvel of one robot for
+        all or one row each; reset_mask [num_envs] bool.
         """
         given = dict(options or {})
         mask = self._mask(given.pop("reset_mask", None))
@@ -152,10 +152,10 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv):
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One control step of all robots; what happens to a finished one, the autoreset mode says."""
+        """One control step of all robots; the autoreset mode says what a finished one does."""
         again = self._over
         if self.mode is AutoresetMode.DISABLED and again.any():
-            raise WrongValue(
+            raise WrongValueError(
                 f"{self.env.name}: the episodes of {np.flatnonzero(again).tolist()} are over and"
                 " autoreset is disabled: reset(options={'reset_mask': ...}) begins new ones."
             )
@@ -171,7 +171,7 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv):
         reward = np.where(done | ~again, out.reward, 0.0)
         return seen, reward, terminated, truncated, info
 
-    def render(self) -> tuple[np.ndarray | None, ...] | None:
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """Every robot from its tracking camera, [480, 640, 3] uint8 each."""
         if self.render_mode is None:
             return None
@@ -185,13 +185,17 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv):
         if given is None:
             return np.ones(self.num_envs, bool)
         if not isinstance(given, np.ndarray) or given.dtype != np.bool_:
-            raise WrongType(f"reset options: reset_mask must be an array of bool, got {given!r}.")
+            raise WrongTypeError(
+                f"reset options: reset_mask must be an array of bool, got {given!r}."
+            )
         if given.shape != (self.num_envs,) or not given.any():
-            raise WrongValue(
+            raise WrongValueError(
                 f"reset options: reset_mask needs shape ({self.num_envs},) and a True, got {given}."
             )
-        if not self._robots.started:
-            raise WrongValue("reset options: the first reset is of all robots, without reset_mask.")
+        if not given.all() and not self._robots.started:
+            raise WrongValueError(
+                "reset options: the first reset is of all robots, without reset_mask."
+            )
         return given.copy()
 
     def _seeds(self, seed: Any) -> list[int | None]:
@@ -201,7 +205,7 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv):
         else:
             seeds = list(seed)
         if len(seeds) != self.num_envs:
-            raise WrongValue(f"reset: {len(seeds)} seeds for {self.num_envs} robots.")
+            raise WrongValueError(f"reset: {len(seeds)} seeds for {self.num_envs} robots.")
         if self._robots.started:
             return seeds
         return [int(self.np_random.integers(SEEDS)) if s is None else s for s in seeds]
@@ -212,12 +216,12 @@ def _mode(given: AutoresetMode | str) -> AutoresetMode:
         return AutoresetMode(given)
     except ValueError as error:
         known = ", ".join(mode.value for mode in AutoresetMode)
-        raise WrongValue(f"autoreset_mode: no mode {given!r}. Known: {known}.") from error
+        raise WrongValueError(f"autoreset_mode: no mode {given!r}. Known: {known}.") from error
 
 
 def _positive(limit: int) -> int:
     if limit < 1:
-        raise WrongValue(f"max_episode_steps must be 1 or more, or -1 for none, got {limit}.")
+        raise WrongValueError(f"max_episode_steps must be 1 or more, or -1 for none, got {limit}.")
     return limit
 
 
@@ -231,9 +235,7 @@ def _masked(columns: Mapping[str, np.ndarray], mask: np.ndarray) -> dict[str, An
     return found
 
 
-def _final(
-    seen: np.ndarray, columns: Mapping[str, np.ndarray], done: np.ndarray
-) -> dict[str, Any]:
+def _final(seen: np.ndarray, columns: Mapping[str, np.ndarray], done: np.ndarray) -> dict[str, Any]:
     """The last observation and info of the episodes that ended in this step."""
     last = np.full(len(done), None, object)
     for i in np.flatnonzero(done):

@@ -15,8 +15,8 @@ NAMESPACE = "robo_rl"
 class Spec(EnvSpec):
     """An EnvSpec that asks the MDP for its time limit only when somebody reads it."""
 
-    @property
-    def max_episode_steps(self) -> int | None:  # type: ignore[override]
+    @property  # pyright has no way to say that a field became a property
+    def max_episode_steps(self) -> int | None:  # pyright: ignore
         """Control steps until the time limit; None where no such environment exists."""
         if self._limit is not None:
             return self._limit
@@ -38,7 +38,7 @@ class Spec(EnvSpec):
 
 
 class _Fork:
-    """Whether this process was forked from one that had JAX: its threads are gone, it would hang."""
+    """Whether this process was forked from one that had JAX, whose threads are gone here."""
 
     inherited_jax = False
 

@@ -19,11 +19,11 @@ START = ("qpos", "qvel")
 Start = Mapping[str, np.ndarray]  # of one robot: any of START; empty for one that is drawn
 
 
-class WrongValue(UserError, ValueError):
+class WrongValueError(UserError, ValueError):
     """A UserError that code written for Gymnasium or SB3 may catch as a ValueError."""
 
 
-class WrongType(UserError, TypeError):
+class WrongTypeError(UserError, TypeError):
     """A UserError that code written for Gymnasium or SB3 may catch as a TypeError."""
 
 
@@ -47,8 +47,8 @@ class Outcome(NamedTuple):
 class Robots:
     """A number of robots, their episodes, and the time limit these are held to (None: none).
 
-    A robot's episode follows from its seed alone: seed s starts as env.reset(jax.random.key(s)), and
-    every episode after it is drawn from the one before, however many robots there are.
+    A robot's episodes follow from its seed alone, however many robots there are: seed s starts as
+    env.reset(jax.random.key(s)), and every episode after it is drawn from the one before.
     """
 
     def __init__(self, env: Environment, count: int, limit: int | None = None):
@@ -70,14 +70,16 @@ class Robots:
     def starts(self, options: Mapping[str, Any]) -> list[Start]:
         """The start of every robot from reset options: qpos, qvel of one robot or one row each.
 
-        Raises WrongValue for an unknown option, another shape or a number that is not finite.
+        Raises WrongValueError for an unknown option, another shape or a number that is not finite.
         """
         model = self.env.robot.model
         width = dict(zip(START, (model.nq, model.nv), strict=True))
         found: dict[str, np.ndarray] = {}
         for name, value in options.items():
             if name not in width:
-                raise WrongValue(f"reset options: no option named {name!r}.{suggestion(name, START)}")
+                raise WrongValueError(
+                    f"reset options: no option named {name!r}.{suggestion(name, START)}"
+                )
             found[name] = _rows(name, value, self.count, width[name])
         return [{name: rows[i] for name, rows in found.items()} for i in range(self.count)]
 
@@ -89,8 +91,8 @@ class Robots:
     ) -> np.ndarray:
         """Begin new episodes for the robots in the mask; returns all observations [robots, n].
 
-        seeds: None goes on from the robot's last episode, which there must be. starts: where a robot
-        is put; empty, or None for all, draws the start from the MDP.
+        seeds: None goes on from the robot's last episode, which there must be. starts: where a
+        robot is put; empty, or None for all, draws the start from the MDP.
         """
         compiled, opened = _compiled(self.env), self._state.opened if self.started else None
         keys = jax.random.wrap_key_data(jnp.asarray(self._words(seeds)), impl=IMPL)
@@ -110,10 +112,10 @@ class Robots:
         self._state, numbers, flags = _compiled(self.env).step(self._state, given, active)
         return self._outcome(np.array(numbers), np.array(flags))
 
-    def picture(self, index: int) -> np.ndarray | None:
-        """A robot from its tracking camera, [480, 640, 3] uint8; None before the first reset."""
+    def picture(self, index: int) -> np.ndarray:
+        """A robot from its tracking camera, [480, 640, 3] uint8."""
         if not self.started:
-            return None
+            raise UserError(f"{self.env.name}: render() was called before reset().")
         from robo_rl.rendering import Camera
 
         self._camera = self._camera or Camera(self.env)
@@ -213,8 +215,8 @@ def _compiled(env: Environment) -> _Compiled:
         # two arrays cross to the host, not one for every entry of info
         columns = [flat_info(after)[name] for name in info_names(env)]
         scalars = jnp.stack([after.reward, after.episode_return, *columns], axis=1)
-        flags = [after.terminated, after.error, after.step]
-        return after, jnp.concatenate([after.observation, scalars], axis=1), jnp.stack(flags, axis=1)
+        flags = jnp.stack([after.terminated, after.error, after.step], axis=1)
+        return after, jnp.concatenate([after.observation, scalars], axis=1), flags
 
     return _Compiled(
         jax.jit(reset), jax.jit(begin), jax.jit(step), jax.jit(_choose), jax.jit(_following)
@@ -256,24 +258,26 @@ def flat_info(state: State) -> dict[str, jax.Array]:
 
 
 def checked_actions(where: str, actions: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The actions in float32; nothing is broadcast. Raises WrongValue for another shape or type."""
+    """The actions in float32, never broadcast. Raises WrongValueError for any other shape."""
     try:
         given = np.asarray(actions, np.float32)
     except (TypeError, ValueError) as error:
-        raise WrongValue(f"{where}: an action must be numbers of shape {shape}: {error}.") from error
+        raise WrongValueError(
+            f"{where}: an action must be numbers of shape {shape}: {error}."
+        ) from error
     if given.shape != shape:
-        raise WrongValue(f"{where}: an action of shape {shape} is needed, got {given.shape}.")
+        raise WrongValueError(f"{where}: an action of shape {shape} is needed, got {given.shape}.")
     return given
 
 
 def checked_seed(seed: Any) -> int:
-    """A seed as a Python int. Raises WrongValue for what is no integer >= 0."""
+    """A seed as a Python int. Raises WrongValueError for what is no integer >= 0."""
     try:
         value = operator.index(seed)
     except TypeError as error:
-        raise WrongValue(f"reset: a seed must be an integer, got {seed!r}.") from error
+        raise WrongValueError(f"reset: a seed must be an integer, got {seed!r}.") from error
     if value < 0:
-        raise WrongValue(f"reset: a seed must be 0 or more, got {value}.")
+        raise WrongValueError(f"reset: a seed must be 0 or more, got {value}.")
     return value
 
 
@@ -281,10 +285,10 @@ def _rows(name: str, value: Any, count: int, width: int) -> np.ndarray:
     try:
         given = np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
-        raise WrongValue(f"reset options: {name} must be numbers ({error}).") from error
+        raise WrongValueError(f"reset options: {name} must be numbers ({error}).") from error
     if given.shape not in ((width,), (count, width)) or not np.isfinite(given).all():
         each = f", or {count} rows of them" if count > 1 else ""
-        raise WrongValue(
+        raise WrongValueError(
             f"reset options: {name} must be {width} finite numbers{each}, got shape {given.shape}."
         )
     return np.broadcast_to(given, (count, width))

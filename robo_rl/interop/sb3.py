@@ -14,7 +14,7 @@ from robo_rl.content import UserError, suggestion
 from robo_rl.envs.step import Environment
 from robo_rl.interop.gym import RENDER_MODES, checked_render_mode, spaces
 from robo_rl.interop.registration import gymnasium_id
-from robo_rl.interop.robots import Robots, Start, WrongValue, checked_actions
+from robo_rl.interop.robots import Robots, Start, WrongValueError, checked_actions
 
 SHARED = ("reset", "step")  # the environment's pure methods, which no single robot has
 OWN = ("observation_space", "action_space", "metadata", "render_mode", "spec")
@@ -54,6 +54,13 @@ class RobotView:
     def get_wrapper_attr(self, name: str) -> Any:
         """An attribute of the robot, as gymnasium.Env gives it."""
         return getattr(self, name)
+
+    def set_wrapper_attr(self, name: str, value: Any, *, force: bool = True) -> bool:
+        """Whether the robot was given the attribute, as gymnasium.Env does it; see set_attr."""
+        if force or hasattr(self, name):
+            setattr(self, name, value)
+            return True
+        return False
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # while it is unpickled there is nothing to ask yet
@@ -96,7 +103,9 @@ class RobotVecEnv(VecEnv):
         """New episodes for all robots, from what seed() and set_options() asked for."""
         options = self._options
         if len(options) != self.num_envs:
-            raise WrongValue(f"set_options: {len(options)} options for {self.num_envs} robots.")
+            raise WrongValueError(
+                f"set_options: {len(options)} options for {self.num_envs} robots."
+            )
         starts: list[Start] = [
             self._robots.starts(given)[i] if given else {} for i, given in enumerate(options)
         ]
