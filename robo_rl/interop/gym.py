@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from robo_rl.content import UserError
+from robo_rl.envs import catalogue, mdp
 from robo_rl.envs.step import Environment, make
 from robo_rl.interop.apart import build
 from robo_rl.interop.registration import jax_hangs
@@ -23,6 +24,15 @@ def spaces(size: tuple[int, int]) -> tuple[Box, Box]:
     """Observation and action space of one robot from its number of observations and actions."""
     seen = Box(-np.inf, np.inf, (size[0],), np.float32)
     return seen, Box(-1.0, 1.0, (size[1],), np.float32)
+
+
+def time_limit(name: str) -> int | None:
+    """Control steps until an environment's own time limit; None where there is no such environment.
+
+    Asked by registration, which must not import JAX.
+    """
+    catalogue.load()
+    return mdp.get(name).episode_steps if name in mdp.ENTRIES else None
 
 
 def robots_of(name: str, reward: str, count: int, limit: int | None) -> Robots:

@@ -5,7 +5,7 @@ import sys
 from dataclasses import fields
 from typing import Any
 
-from gymnasium.envs.registration import EnvSpec, registry
+from gymnasium.envs.registration import EnvSpec, load_env_creator, registry
 
 from robo_rl import content
 
@@ -15,19 +15,16 @@ NAMESPACE = "robo_rl"
 class Spec(EnvSpec):
     """An EnvSpec that asks the MDP for its time limit only when somebody reads it."""
 
-    @property  # pyright has no way to say that a field became a property
-    def max_episode_steps(self) -> int | None:  # pyright: ignore
+    @property
+    def max_episode_steps(self) -> int | None:
         """Control steps until the time limit; None where no such environment exists."""
         if self._limit is not None:
             return self._limit
-        from robo_rl.envs import catalogue, mdp
-
-        catalogue.load()
-        name = self.kwargs.get("name", self.name)
-        return mdp.get(name).episode_steps if name in mdp.ENTRIES else None
+        limit_of: Any = load_env_creator("robo_rl.interop.gym:time_limit")
+        return limit_of(self.kwargs.get("name", self.name))
 
     @max_episode_steps.setter
-    def max_episode_steps(self, steps: int | None) -> None:
+    def max_episode_steps(self, steps: int | None) -> None:  # pyright: ignore
         self._limit = steps
 
     def __eq__(self, other: Any) -> bool:
