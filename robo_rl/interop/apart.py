@@ -4,7 +4,6 @@ JAX's threads do not survive a fork, so a forked child that computes with it wai
 child, as gymnasium.vector.AsyncVectorEnv makes them, starts a fresh interpreter and asks that.
 """
 
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,7 +45,8 @@ class Apart:
             self.close()
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return build, (pickle.loads, self._ask("pickle"))
+        make, args = self._ask("call", "__reduce__", ())
+        return build, (make, *args)
 
     def _ask(self, *question: Any) -> Any:
         self._pipe.send(question)
@@ -70,10 +70,8 @@ def serve(pipe: Connection) -> None:
             elif what == "get":
                 value = getattr(held, rest[0])
                 answer = (True, None) if callable(value) else (False, value)
-            elif what == "call":
-                answer = getattr(held, rest[0])(*rest[1])
             else:
-                answer = pickle.dumps(held)
+                answer = getattr(held, rest[0])(*rest[1])
             pipe.send((True, answer))
         except Exception as error:
             pipe.send((False, error))

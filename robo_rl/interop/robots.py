@@ -130,18 +130,13 @@ class Robots:
             self._camera.close()
             self._camera = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Pickles and copies as plain arrays and the arguments of make()."""
         state = self._state
         if self.started:
             raw = state._replace(key=jax.random.key_data(state.key))
             state = jax.tree.map(np.asarray, raw)
-        return {**self.__dict__, "_state": state, "_camera": None}
-
-    def __setstate__(self, kept: dict[str, Any]) -> None:
-        self.__dict__.update(kept)
-        if self.started:
-            state = jax.tree.map(jnp.asarray, self._state)
-            self._state = state._replace(key=jax.random.wrap_key_data(state.key, impl=IMPL))
+        return _revived, (*self.env.__reduce__(), self.count, self.limit, state)
 
     def _outcome(self, numbers: np.ndarray, flags: np.ndarray) -> Outcome:
         seen, rest = np.split(numbers, [self.size[0]], axis=1)
@@ -183,6 +178,21 @@ class Robots:
         bits, readouts = zip(*begun, strict=True)
         readout = jax.tree.map(lambda *parts: jnp.stack(parts), *readouts)
         return _compiled(self.env).begin(keys, jnp.stack(bits), readout, opened)
+
+
+def _revived(
+    make: Callable[..., Environment],
+    recipe: tuple[Any, ...],
+    count: int,
+    limit: int | None,
+    state: Any,
+) -> Robots:
+    robots = Robots(make(*recipe), count, limit)
+    if state is not None:
+        state = jax.tree.map(jnp.asarray, state)
+        key = jax.random.wrap_key_data(state.key, impl=IMPL)
+        robots._state = state._replace(key=key)
+    return robots
 
 
 class _Compiled(NamedTuple):
