@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from robo_rl import files
 from robo_rl.content import UserError
 from robo_rl.envs.step import Environment, make
-from robo_rl.interop.sb3 import RobotVecEnv
+from robo_rl.interop.sb3 import RobotVecEnv, ScaledReward
 from robo_rl.policy import Network, Policy, save_policy
 from robo_rl.train.config import Ppo, Sac, TrainConfig
 from robo_rl.train.run import (
@@ -50,10 +50,8 @@ def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Pat
     env = make(config.env, config.reward)
     described = describe(config, env)
     robots = VecNormalize(
-        RobotVecEnv(
-            training_environment(config),
-            config.hyper.robots,
-            config.seed,
+        ScaledReward(
+            RobotVecEnv(training_environment(config), config.hyper.robots, config.seed),
             config.hyper.reward_scale,
         ),
         norm_reward=False,
