@@ -26,6 +26,10 @@ class UserError(Exception):
     """
 
 
+class NotFiniteError(UserError):
+    """A policy, a learner or physics produced numbers that are not finite; exit status 3."""
+
+
 def root() -> Path:
     """The folder that holds the content folders: inside the wheel, else the checkout."""
     packaged = _PACKAGE / "content"

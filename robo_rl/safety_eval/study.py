@@ -215,7 +215,7 @@ def criterion_values(
 ) -> dict[str, NDArray[np.float64]]:
     """Every criterion that applies to a scenario, with its metric of each episode, [N]."""
     rows, scenario = batch.rows(index), batch.scenarios[index]
-    episodes = Episodes(batch.track.only(rows), env.robot, env.control_s)
+    episodes = Episodes.of(env, batch.track.only(rows))
     margins = robustness(episodes, scenario, batch.values[index])
     costs = frozenset(batch.track.costs)
     return {

@@ -22,7 +22,7 @@ class Success(NamedTuple):
 
     def of(self, env: Environment, track: Track) -> NDArray[np.bool_]:
         """Whether each episode succeeds; a fall or a number that is not finite never does."""
-        values = METRICS[self.metric].of(Episodes(track, env.robot, env.control_s))
+        values = METRICS[self.metric].of(Episodes.of(env, track))
         met = values <= self.limit if self.at_most else values >= self.limit
         return np.asarray(met & ~(track.fell | track.crashed), bool)
 
