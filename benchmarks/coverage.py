@@ -74,11 +74,12 @@ DISTRIBUTIONS = {
 
 def bootstrap(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Percentile bootstrap of the IQM, as most papers have it. runs: [draws, n]."""
-    ends = []
-    for sample in runs:
-        again = sample[RNG.integers(sample.size, size=(RESAMPLES, sample.size))]
-        ends.append(np.quantile(scipy.stats.trim_mean(again, 0.25, axis=1), [0.025, 0.975]))
-    low, high = np.array(ends).T
+    draws, n = runs.shape
+    chosen = RNG.integers(n, size=(draws, RESAMPLES, n))
+    again = np.sort(runs[np.arange(draws)[:, None, None], chosen], axis=-1)
+    cut = n // 4
+    means = again[..., cut : n - cut].mean(axis=-1)
+    low, high = np.quantile(means, [0.025, 0.975], axis=1)
     return low, high
 
 
@@ -113,7 +114,8 @@ def intervals() -> dict[str, dict[str, list[float]]]:
             for (kind, truth), method in zip(
                 truths.items(), (ours, student, bootstrap), strict=True
             ):
-                low, high = method(runs)
+                few = runs[: DRAWS // 5] if method is bootstrap else runs  # it takes longest
+                low, high = method(few)
                 rows[kind].append(float(np.mean((low <= truth) & (truth <= high))))
         table[name] = rows
         print(name, {kind: [f"{v:.3f}" for v in row] for kind, row in rows.items()}, flush=True)

@@ -140,7 +140,7 @@ def compare(words: Words = None) -> None:
     for one; episodes: final evaluation episodes per run. Everything is checked before training.
     """
     from robo_rl import compare as comparing
-    from robo_rl import compare_report
+    from robo_rl import compare_findings, compare_report
     from robo_rl.train import config
 
     asked = comparing.ask(config.parse(words or []))
@@ -151,7 +151,7 @@ def compare(words: Words = None) -> None:
     for row in compare_report.terminal_rows(result):
         table.add_row(*row)
     console.print(table)
-    console.print(compare_report.headline(result), highlight=False, soft_wrap=True)
+    console.print(compare_findings.headline(result), highlight=False, soft_wrap=True)
     console.print(f"Report: {path}")
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -293,7 +294,7 @@ def behaviours(env: Environment) -> tuple[Behaviour, ...]:
         heading = f"{what} of the median episode, {goal.error_unit}"
         found.append(Behaviour(goal.judged_by, heading, "lower", 0.0, of_run=np.median))
     found.append(Behaviour("power", "power, W", "lower", 0.0))
-    if env.robot.file.ground is not None:
+    if env.robot.file.ground is not None and _travels(env):
         heading = "cost of transport, J per N of weight and m"
         found.append(Behaviour("cost_of_transport", heading, "lower", 0.0))
     if env.rewards.costs:
@@ -303,6 +304,12 @@ def behaviours(env: Environment) -> tuple[Behaviour, ...]:
     heading = "action roughness, share of full range per step"
     found.append(Behaviour("action_roughness", heading, "lower", 0.0, 1.0))
     return tuple(found)
+
+
+def _travels(env: Environment) -> bool:
+    """Whether the task moves the robot's base from place to place: not an arm's."""
+    free = env.robot.model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE
+    return bool(free) or direction_of(env) is not None
 
 
 def measured(behaviour: Behaviour, episodes: Episodes) -> Measured:
