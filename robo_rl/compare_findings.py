@@ -27,8 +27,8 @@ class Pair(NamedTuple):
 
     @property
     def decided(self) -> bool:
-        """The arms differ."""
-        return self.p <= 1.0 - CONFIDENCE
+        """The first earns more: the arms differ, and it wins more often than not."""
+        return self.p <= 1.0 - CONFIDENCE and self.wins.point > 0.5
 
 
 def headline(result: Comparison) -> str:

@@ -319,7 +319,7 @@ def _meaning(count: int) -> str:
         )
     if count == 5:
         return (
-            "it holds the median of all runs that could be trained in 94 to 98 % of comparisons,"
+            "it holds the median of all runs that could be trained in 94 % of comparisons or more,"
             " whatever the distribution of the scores: its ends are the lowest and the highest,"
             " 4 % of the range further out."
         )

@@ -1,5 +1,6 @@
 """Comparisons: what is asked reaches the judgement, and the report claims no more than it knows."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -200,6 +201,28 @@ def test_a_seed_whose_training_diverges_is_kept_ranks_last_and_is_shown(tmp_path
     assert "learn/v_loss not finite" in report.to_markdown(made)
 
 
+def test_a_final_policy_that_is_not_finite_is_a_crash_and_not_a_score(tmp_path):
+    for (_, seed), config in compare.plan(asked_in(tmp_path)).items():
+        net = finished(config, seed).network
+        if seed == 1:
+            broken = dataclasses.replace(net, mean=np.full_like(net.mean, np.nan))
+            save_policy(Path(config.out) / "policy", broken, runs.describe(config, make(ENV)))
+    fine, crashed = compare.compare(asked_in(tmp_path), quiet()).trained
+    assert (fine.failure, fine.behaviour != {}) == ("", True)
+    assert crashed.failure == "3 of 3 episodes of the final policy are not finite."
+    assert math.isnan(crashed.task_return) and crashed.behaviour == {}
+
+
+def test_an_arm_of_which_every_run_crashed_is_last_and_the_report_says_so(tmp_path):
+    lost = comparison([], [10.0, 20.0], failure="stopped", curve=[])
+    result = comparison([-5.0, -6.0])
+    result = result._replace(trained=result.trained + lost.trained)
+    compare_report.write(result, tmp_path, "c")
+    text = (tmp_path / "report.md").read_text()
+    assert compare_findings.ranking(result) == [PPO, SAC]
+    assert "SAC task crashed [not bounded]" in text and "2 of 2 runs of SAC task crashed" in text
+
+
 def test_an_arm_with_a_crash_ranks_below_one_without_where_the_median_is_a_crash():
     better = comparison([900.0, 1000.0, 1100.0], [10.0, 20.0, 30.0])
     lost = [t._replace(failure="crashed") if t.variant == PPO else t for t in better.trained]
@@ -373,7 +396,8 @@ def test_the_report_and_its_data_carry_no_exponent_no_nan_and_both_axes(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("count", "words"), [(1, "has none"), (3, "25%"), (5, "94 to 98 %"), (6, "at least 95 %")]
+    ("count", "words"),
+    [(1, "has none"), (3, "25%"), (5, "94 % of comparisons or more"), (6, "at least 95 %")],
 )
 def test_the_report_says_what_its_interval_means_at_its_number_of_seeds(count, words):
     made = compare_report.build_report(comparison(np.arange(count) * 1.0), "c")
