@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from robo_rl.compare import return_bounds
+from robo_rl.envs.step import make
 from robo_rl.safety_eval.seeds import over_runs
 from robo_rl.safety_eval.statistics import figure
 
@@ -61,7 +63,8 @@ def learning(studies) -> list[str]:
                 sum(r["behaviour"][key] for r in runs) / len(runs)
                 for key in ("power", "any_violation_rate")
             )
-            cells = (over_runs(np.array(scores)), each, f"{power:.0f}", f"{violating:.0%}")
+            interval = over_runs(np.array(scores), *return_bounds(make(data["env"])))
+            cells = (interval, each, f"{power:.0f}", f"{violating:.0%}")
             spent = f"{minutes:.1f}" if data.get("timed", True) else "shared machine"
             rows.append((name, variant, *cells, spent, f"`{data['command']}`"))
     columns = (

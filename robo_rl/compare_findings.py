@@ -54,7 +54,7 @@ def headline(result: Comparison) -> str:
 
 def _verdict(result: Comparison, ranked: list[Variant]) -> str:
     best, count = ranked[0], len(result.of(ranked[0]))
-    of_seeds = f"median of {count} seeds, 95 % interval" if count > 1 else "one seed: no interval"
+    of_seeds = f"median of {count} seeds, 95 % interval" if count > 1 else "one seed each"
     if len(ranked) == 1:
         return f"{best} earns a task return of {shown(final(result, best))} ({of_seeds})."
     others = [pair for pair in pairs(result) if best == pair.first]
@@ -71,9 +71,10 @@ def _verdict(result: Comparison, ranked: list[Variant]) -> str:
     beaten = [str(p.second) for p in others if p.decided]
     more = f" Decided: {best} earns more than {', '.join(beaten)}." if beaten else ""
     least = statistics.least_runs(len(pairs(result)))
+    test = f"; the exact rank test gives p = {max(p.p for p in open_pairs):.2g}"
     return (
-        f"Not decided which earns the most: task return {scores}; the exact rank test gives"
-        f" p = {max(p.p for p in open_pairs):.2g}.{more} {_what_decides(open_pairs, count, least)}"
+        f"Not decided which earns the most: task return {scores}{test if count > 1 else ''}.{more}"
+        f" {_what_decides(open_pairs, count, least)}"
     )
 
 
