@@ -141,31 +141,23 @@ def compare(words: Words = None) -> None:
     robo-rl compare env=hopper algo=ppo,sac reward=task,energy,safety seeds=5 out=DIR
 
     trainer=jax,sb3 sets our trainer against Stable-Baselines3 at equal hyperparameters. Runs that
-    are already there are kept, unfinished ones go on. ppo.KEY=... and sac.KEY=... are passed to
-    training; episodes: final evaluation episodes per run.
+    are already there and are the same are kept, unfinished ones go on. engine=... is trained and
+    judged on; steps=... and what else training knows is for every arm, ppo.KEY=... and sac.KEY=...
+    for one; episodes: final evaluation episodes per run. Everything is checked before training.
     """
     from robo_rl import compare as comparing
+    from robo_rl import compare_findings, compare_report
     from robo_rl.train import config
 
-    given = config.parse(words or [])
-    env = _needed(given, "env", "compare")
-    arms = comparing.variants(
-        _list(given, "algo", "ppo,sac"),
-        _list(given, "reward", "task"),
-        _list(given, "trainer", "jax"),
-    )
-    seeds, episodes = range(_count(given, "seeds", 3)), _count(given, "episodes", 20)
-    folder = Path(str(given.pop("out", f"runs/compare-{env}")))
-    result = comparing.compare(env, arms, seeds, folder, given, console, episodes)
-    path = comparing.write(result, folder, _command("compare", words))
-    table = Table(
-        "variant", "task return, IQM [95 %]", "training, min", title=f"Comparison on {env}"
-    )
-    for arm in result.variants:
-        returns = [t.task_return for t in result.of(arm)]
-        minutes = sum(t.train_s for t in result.of(arm)) / 60 / len(returns)
-        table.add_row(str(arm), str(bootstrap_of(returns)), f"{minutes:.1f}")
+    asked = comparing.ask(config.parse(words or []))
+    result = comparing.compare(asked, console)
+    path = compare_report.write(result, asked.folder, _command("compare", words))
+    columns = ("variant", "task return, median [95 %]", "seeds", "steps a run", "training, min")
+    table = Table(*columns, title=f"Comparison on {asked.env}")
+    for row in compare_report.terminal_rows(result):
+        table.add_row(*row)
     console.print(table)
+    console.print(compare_findings.headline(result), highlight=False, soft_wrap=True)
     console.print(f"Report: {path}")
 
 
@@ -334,15 +326,6 @@ def demo(words: Words = None) -> None:
     demonstration.demo(config.parse(words or []), console)
 
 
-def bootstrap_of(returns: list[float]) -> Any:
-    """IQM over runs with its interval."""
-    import numpy as np
-
-    from robo_rl.safety_eval.statistics import bootstrap
-
-    return bootstrap(np.array(returns))
-
-
 def _command(what: str, words: list[str] | None) -> str:
     return " ".join(["robo-rl", what, *(words or [])])
 
@@ -365,16 +348,6 @@ def _grade(given: dict[str, Any], where: str) -> Grade:
     table = {grade.lower(): grade for grade in (Grade.RED, Grade.UNKNOWN, Grade.AMBER)}
     word = str(given.get("fail_on", "unknown")).lower()
     return lookup(table, word, kind="value of fail_on", where=where)
-
-
-def _needed(given: dict[str, Any], key: str, where: str) -> str:
-    if key not in given:
-        raise UserError(f"{where}: {key}=... is missing.")
-    return str(given.pop(key))
-
-
-def _list(given: dict[str, Any], key: str, default: str) -> list[str]:
-    return [word.strip() for word in str(given.pop(key, default)).split(",")]
 
 
 def _count(given: dict[str, Any], key: str, default: int) -> int:

@@ -49,6 +49,8 @@ def test_every_command_has_help():
         (("checklist", "nowhere"), "no policy here"),
         (("replay", "nowhere.npz"), "not found"),
         (("compare", "algo=ppo"), "env=... is missing"),
+        (("compare", "env=hopper", "algo=ppo,sca"), "Did you mean 'sac'"),
+        (("compare", "env=hopper", "seeds=0"), "a whole number from 1 on"),
         (("demo", "steps=3"), "no key named 'steps'"),
         (("trian",), "trian"),
     ],

@@ -43,6 +43,8 @@ LEVELS = {  # a module may import only from its own level or from below
     "sim2real.gap_report": 7,
     "sim2real.checklist": 7,
     "compare": 8,
+    "compare_findings": 8,
+    "compare_report": 8,
     "demo": 9,
     "cli": 10,
 }

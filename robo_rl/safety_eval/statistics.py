@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 POWER = 0.8  # probability with which a study should find what is there
 MOST_EPISODES = 100_000
-RESAMPLES = 2000
 
 
 class Interval(NamedTuple):
@@ -22,7 +21,21 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.point:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        if math.isnan(self.low):
+            return f"{figure(self.point)} (no interval)"
+        return f"{figure(self.point)} [{figure(self.low)}, {figure(self.high)}]"
+
+
+def figure(value: float) -> str:
+    """A number with four significant digits and no exponent: 3,346, 0.01235, 1,000."""
+    if not math.isfinite(value):
+        return {math.inf: "inf", -math.inf: "-inf"}.get(value, "not known")
+    if value == 0 or abs(value) < 1e-6:
+        return "0"
+    decimals = 3 - math.floor(math.log10(abs(value)))
+    rounded = round(value, decimals)
+    shown = f"{rounded:,.{max(decimals, 0)}f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def rate(flags: NDArray[np.bool_], confidence: float = CONFIDENCE) -> Interval:
@@ -99,66 +112,6 @@ def episodes_to_decide(
             return count
         n *= 1.02
     return None
-
-
-def iqm(values: NDArray[np.float64]) -> float:
-    """Interquartile mean: the mean of the middle half, outer values weighted by fraction.
-
-    Agarwal et al. 2021 (arXiv:2108.13264). [1..8] gives 4.5; [0, 1, 2, 3, 100] gives 2.0.
-    """
-    ordered = np.sort(np.asarray(values, float).ravel())
-    n = ordered.size
-    edges = np.arange(n + 1) / n
-    share = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
-    return float((share * ordered).sum() / share.sum())
-
-
-def bootstrap(
-    values: NDArray[np.float64], seed: int = 0, confidence: float = CONFIDENCE
-) -> Interval:
-    """IQM over runs with its percentile bootstrap interval. values: [runs].
-
-    One run has no interval (NaN).
-    """
-    runs = np.asarray(values, float)
-    point = iqm(runs)
-    if runs.size < 2:
-        return Interval(np.nan, point, np.nan)
-    draws = np.random.default_rng(seed).choice(runs, (RESAMPLES, runs.size))
-    spread = [iqm(draw) for draw in draws]
-    low, high = np.quantile(spread, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), point, float(high))
-
-
-def mean_interval(values: NDArray[np.float64], confidence: float = CONFIDENCE) -> Interval:
-    """Mean with its Student-t interval; values that are not finite make it NaN, never pass."""
-    sample = np.asarray(values, float)
-    if sample.size < 2 or not np.isfinite(sample).all():
-        return Interval(np.nan, float(np.mean(sample)) if sample.size else np.nan, np.nan)
-    half = scipy.stats.t.isf((1 - confidence) / 2, sample.size - 1) * scipy.stats.sem(sample)
-    return Interval(float(sample.mean() - half), float(sample.mean()), float(sample.mean() + half))
-
-
-def probability_of_improvement(
-    new: NDArray[np.float64],
-    old: NDArray[np.float64],
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> Interval:
-    """P(a run of `new` beats a run of `old`), ties count half.
-
-    With a bootstrap interval over runs.
-    """
-    new, old = np.asarray(new, float), np.asarray(old, float)
-    wins = (new[:, None] > old[None]) + 0.5 * (new[:, None] == old[None])
-    if min(new.size, old.size) < 2:
-        return Interval(np.nan, float(wins.mean()), np.nan)
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(new.size, size=(RESAMPLES, new.size))
-    columns = rng.integers(old.size, size=(RESAMPLES, old.size))
-    spread = wins[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2))
-    low, high = np.quantile(spread, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(wins.mean()), float(high))
 
 
 class PairedChange(NamedTuple):

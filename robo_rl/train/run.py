@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from robo_rl import contract, files
-from robo_rl.content import UserError, read_yaml
+from robo_rl.content import NotFiniteError, UserError, read_yaml
 from robo_rl.envs.step import Environment, make
 from robo_rl.policy import Policy, save_policy
 from robo_rl.safety_eval.rollout import Track, episode_keys, rollout
@@ -247,7 +247,7 @@ class Session:
         for alert in health.alerts(entry):
             health.record(self.folder.health, alert.kind, done.steps, alert.message)
             if alert.fatal:
-                raise UserError(
+                raise NotFiniteError(
                     f"Training stopped at step {done.steps}: {alert.message}. "
                     f"The last good checkpoint is in {self.folder.checkpoints}."
                 )

@@ -5,13 +5,14 @@ import pytest
 
 from robo_rl.envs import mdp
 from robo_rl.envs.robots import load_robot
+from robo_rl.envs.step import make
 from robo_rl.safety_eval import metrics
 from robo_rl.safety_eval.rollout import Track
 
 DT = 0.1
 
 
-def episodes(steps=10, lengths=(10,), **given):
+def episodes(steps=10, lengths=(10,), ahead=1.0, **given):
     n = len(lengths)
     alive = np.arange(steps)[:, None] < np.array(lengths)
     zeros = np.zeros((steps, n))
@@ -34,7 +35,7 @@ def episodes(steps=10, lengths=(10,), **given):
     }
     goal = mdp.get("arm-reach").goal
     return metrics.Episodes(
-        Track(**{**fields, **given}), load_robot("hopper"), DT, steps * DT, goal
+        Track(**{**fields, **given}), load_robot("hopper"), DT, steps * DT, goal, ahead
     )
 
 
@@ -93,6 +94,26 @@ def test_going_and_coming_back_is_no_distance():
     assert metrics.distance_m(episodes(base_velocity_w_mps=velocity))[0] == pytest.approx(
         0.0, abs=1e-9
     )
+
+
+def test_speed_is_along_the_tasks_direction():
+    """Backwards is negative, sideways is nothing, and a task without a direction has none."""
+    velocity = np.zeros((10, 3, 3))
+    velocity[:, 0, 0], velocity[:, 1, 0], velocity[:, 2, 1] = 0.5, -0.5, 2.0
+    moving = {"lengths": (10, 10, 5), "base_velocity_w_mps": velocity}
+    np.testing.assert_allclose(metrics.METRICS["speed"].of(episodes(**moving)), [0.5, -0.5, 0.0])
+    np.testing.assert_allclose(
+        metrics.speed_ahead_mps(episodes(ahead=-1.0, **moving))[:2], [-0.5, 0.5]
+    )
+    assert np.isnan(metrics.speed_ahead_mps(episodes(ahead=None, **moving))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [("hopper", 1.0), ("ant", 1.0), ("inverted-pendulum", None), ("arm-reach", None)],
+)
+def test_a_task_has_the_direction_its_reward_pays_for(name, direction):
+    assert metrics.direction_of(make(name)) == direction
 
 
 def test_violations_by_rate_by_longest_run_and_debounced():

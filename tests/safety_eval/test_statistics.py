@@ -36,24 +36,6 @@ def test_the_number_of_clean_episodes_needed():
     assert st.rate_bounds(0, 29)[1] <= 0.1 < st.rate_bounds(0, 28)[1]
 
 
-def test_interquartile_mean():
-    assert st.iqm(np.arange(1, 9)) == pytest.approx(4.5)
-    assert st.iqm(np.array([0.0, 1.0, 2.0, 3.0, 100.0])) == pytest.approx(2.0)
-    assert st.iqm(np.array([7.0])) == 7.0
-
-
-def test_one_run_has_no_interval():
-    found = st.bootstrap(np.array([5.0]))
-    assert found.point == 5.0 and np.isnan(found.low) and np.isnan(found.high)
-
-
-def test_probability_of_improvement_counts_ties_half():
-    assert st.probability_of_improvement(
-        np.array([2.0, 3.0]), np.array([1.0, 2.0])
-    ).point == pytest.approx(0.875)
-    assert st.probability_of_improvement(np.array([1.0, 1.0]), np.array([1.0, 1.0])).point == 0.5
-
-
 def test_worst_share_mean():
     nine = np.array([5.0, 1.0, 9.0, 7.0, 3.0, 2.0, 8.0, 4.0, 6.0])
     assert st.cvar(nine, 0.1) == pytest.approx(1.0)
@@ -103,5 +85,23 @@ def test_the_most_failures_that_pass_are_those_of_the_exact_bound():
     assert [st.most_failures(n, 0.1) for n in (28, 29, 46, 64)] == [-1, 0, 1, 2]
 
 
-def test_an_interval_of_a_mean_with_a_nan_is_nan():
-    assert np.isnan(st.mean_interval(np.array([1.0, np.nan, 2.0])).low)
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1000.0, "1,000"),
+        (999.96, "1,000"),
+        (3346.4, "3,346"),
+        (0.0123456, "0.01235"),
+        (-5.8531, "-5.853"),
+        (0.0, "0"),
+        (1e7, "10,000,000"),
+        (np.nan, "not known"),
+    ],
+)
+def test_a_number_is_shown_with_four_digits_and_without_an_exponent(value, shown):
+    assert st.figure(value) == shown
+
+
+def test_an_interval_is_shown_without_an_exponent_and_says_where_there_is_none():
+    assert str(st.Interval(900.0, 1000.0, 12345.6)) == "1,000 [900, 12,350]"
+    assert str(st.Interval(np.nan, 1000.0, np.nan)) == "1,000 (no interval)"
