@@ -62,7 +62,7 @@ def judge(name: str, folder: Path, console: Console) -> dict[str, object]:
     env = make(name)
     track = rollout(env, load_policy(run), episode_keys(SEED, EPISODES))
     asked = success_of(env, track.episode_return)
-    values = METRICS[asked.metric].of(Episodes(track, env.robot, env.control_s))
+    values = METRICS[asked.metric].of(Episodes.of(env, track))
     share = rate(asked.of(env, track))
     last = read_rows(run / "evaluation.csv")[-1]
     return {

@@ -1,41 +1,33 @@
-"""Algorithms and reward layers against each other, over seeds, on both axes, with intervals."""
+"""Algorithms and reward layers against each other: what is asked, the runs, what they do."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from robo_rl import contract, plots, report
-from robo_rl.content import UserError
+from robo_rl import content
+from robo_rl.content import NotFiniteError, UserError
+from robo_rl.envs import catalogue, mdp
 from robo_rl.envs.step import Environment, make
+from robo_rl.files import plain
 from robo_rl.policy import load_policy
-from robo_rl.safety_eval.metrics import METRICS, Episodes
+from robo_rl.safety_eval.metrics import METRICS, Episodes, direction_of
 from robo_rl.safety_eval.rollout import episode_keys, rollout
-from robo_rl.safety_eval.statistics import (
-    Interval,
-    bootstrap,
-    iqm,
-    mean_interval,
-    probability_of_improvement,
-)
 from robo_rl.train import config as configuration
 from robo_rl.train import run as runs
 from robo_rl.train import trainers as training
+from robo_rl.train.config import Ppo, TrainConfig
 
 COMPARE_SEED = 9_000_011  # of the final evaluation, held out from training and from the curves
-BEHAVIOUR = {  # metric -> which way is better
-    "speed": "higher",
-    "power": "lower",
-    "cost_of_transport": "lower",
-    "any_violation_rate": "lower",
-    "fell": "lower",
-    "action_roughness": "lower",
-}
-CURVE_POINTS = 60
+EPISODES, SEEDS = 20, 3
+KINDS = {"algo": "algorithm", "reward": "reward layer", "trainer": "trainer"}
+ALGORITHMS = ("ppo", "sac")
 
 
 class Variant(NamedTuple):
@@ -50,28 +42,82 @@ class Variant(NamedTuple):
         return f"{self.algo.upper()} {self.reward}{other}"
 
 
+class Asked(NamedTuple):
+    """A comparison as it was asked for; `overrides` go to the training of every arm."""
+
+    env: str
+    arms: tuple[Variant, ...]
+    seeds: tuple[int, ...]
+    folder: Path
+    episodes: int = EPISODES
+    overrides: Mapping[str, Any] = {}
+    mistakes: tuple[str, ...] = ()  # in the words it was asked for with
+
+
+class Behaviour(NamedTuple):
+    """What is measured of a final policy besides its return, and where its values can lie."""
+
+    metric: str
+    heading: str  # with the unit
+    better: str
+    floor: float = -np.inf
+    ceiling: float = np.inf
+    of_run: Callable[..., Any] = np.mean  # from the values of episodes to that of the run
+
+
+class Measured(NamedTuple):
+    """A behaviour of one run, and how many of its episodes could not be measured."""
+
+    value: float
+    left_out: int
+
+
 class Trained(NamedTuple):
-    """One finished run of a variant and what its final policy does on held-out episodes."""
+    """One run of a variant and what its final policy does on held-out episodes."""
 
     variant: Variant
     seed: int
-    folder: Path
-    task_return: float
-    behaviour: dict[str, float]
-    curve: list[dict[str, float]]  # rows of evaluation.csv
+    config: TrainConfig
+    steps: int
     train_s: float
+    returns: NDArray[np.float64]  # of the task layer, by episode; NaN where one crashed
+    behaviour: dict[str, Measured]
+    curve: list[dict[str, float]]  # rows of evaluation.csv
+    contract: dict[str, Any]  # of the policy that was saved and evaluated; empty without one
+    failure: str = ""  # why the run has no score
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.config.out)
+
+    @property
+    def task_return(self) -> float:
+        """Mean over the held-out episodes; NaN for a run that crashed, in training or in one."""
+        return float("nan") if self.failure else float(np.mean(self.returns))
+
+    @property
+    def rollout_steps(self) -> int:
+        """Environment steps between two updates: what budgets can be equal to."""
+        hyper = self.config.hyper
+        return hyper.robots * (hyper.unroll if isinstance(hyper, Ppo) else 1)
 
 
 class Comparison(NamedTuple):
     """Every run of every variant."""
 
-    env: str
+    env: Environment  # undisturbed, task layer, on the engine that was asked for
+    engine: str
     trained: tuple[Trained, ...]
     episodes: int
 
     def of(self, variant: Variant) -> list[Trained]:
         """The runs of one variant."""
         return [t for t in self.trained if t.variant == variant]
+
+    def scores(self, variant: Variant) -> NDArray[np.float64]:
+        """Task return of each run of a variant; NaN where it crashed."""
+        return np.array([t.task_return for t in self.of(variant)])
 
     @property
     def variants(self) -> list[Variant]:
@@ -81,282 +127,250 @@ class Comparison(NamedTuple):
 
 def variants(
     algos: Sequence[str], rewards: Sequence[str], trainers: Sequence[str] = ("jax",)
-) -> list[Variant]:
+) -> tuple[Variant, ...]:
     """Every algorithm under every reward layer in every trainer."""
-    return [Variant(*arm) for arm in itertools.product(algos, rewards, trainers)]
+    return tuple(Variant(*arm) for arm in itertools.product(algos, rewards, trainers))
 
 
-def compare(
-    env_name: str,
-    arms: Sequence[Variant],
-    seeds: Sequence[int],
-    folder: Path,
-    overrides: dict[str, Any],
-    console: Console,
-    episodes: int = 20,
-) -> Comparison:
-    """Trains what is not trained yet, then evaluates every final policy."""
-    trained = []
-    for variant, seed in itertools.product(arms, seeds):
-        run = train_one(env_name, variant, seed, folder, overrides, console)
-        trained.append(evaluate_one(env_name, variant, seed, run, episodes))
-    return Comparison(env_name, tuple(trained), episodes)
-
-
-def train_one(
-    env_name: str,
-    variant: Variant,
-    seed: int,
-    folder: Path,
-    overrides: dict[str, Any],
-    console: Console,
-) -> Path:
-    """One run of a variant; a finished one is kept as it is."""
-    asked = {
-        "env": env_name,
-        "algo": variant.algo,
-        "reward": variant.reward,
-        "trainer": variant.trainer,
-        "seed": seed,
-        **overrides,
+def ask(given: Mapping[str, Any]) -> Asked:
+    """The comparison that the user's words ask for; what is wrong with them is in its mistakes."""
+    left, mistakes = dict(given), list[str]()
+    env = str(left.pop("env", ""))
+    if not env:
+        mistakes.append("env=... is missing.")
+    lists = {
+        key: _names(key, str(left.pop(key, default)), mistakes)
+        for key, default in (("algo", "ppo,sac"), ("reward", "task"), ("trainer", "jax"))
     }
-    for other in {"ppo", "sac"} - {variant.algo}:
-        asked.pop(other, None)
-    out = folder / Path(configuration.default_folder(asked)).name
-    wanted = configuration.resolve({**asked, "out": str(out)})
-    if not (out / "config.yaml").exists():
-        return training.train(wanted, console)
-    found = runs.load_config(out).model_copy(update={"out": str(out)})
-    if found != wanted:
-        raise UserError(f"{out} holds a run with other settings; name another folder (out=DIR).")
-    return training.train(wanted, console, resume=True)
+    seeds = tuple(range(_count("seeds", left.pop("seeds", SEEDS), mistakes)))
+    episodes = _count("episodes", left.pop("episodes", EPISODES), mistakes)
+    folder = Path(str(left.pop("out", f"runs/compare-{env}")))
+    arms = variants(*lists.values())
+    return Asked(env, arms, seeds, folder, episodes, left, tuple(mistakes))
 
 
-def evaluate_one(env_name: str, variant: Variant, seed: int, run: Path, episodes: int) -> Trained:
-    """What the final policy of a run does on held-out episodes of the undisturbed task."""
-    env = make(env_name)
-    track = rollout(env, load_policy(run), episode_keys(COMPARE_SEED, episodes))
-    seen = Episodes(track, env.robot, env.control_s)
-    behaviour = {name: _mean(METRICS[name].of(seen)) for name in BEHAVIOUR if _has(env, name)}
-    curve = runs.read_rows(run / "evaluation.csv")
-    train_s = curve[-1]["train_s"] if curve else float("nan")
-    return Trained(
-        variant, seed, run, float(np.mean(track.episode_return)), behaviour, curve, train_s
-    )
+def plan(asked: Asked) -> dict[tuple[Variant, int], TrainConfig]:
+    """The configuration of every run, once everything that was asked for is known to work.
 
-
-def _has(env: Environment, metric: str) -> bool:
-    return metric not in ("cost_of_transport",) or env.robot.file.ground is not None
-
-
-def _mean(values: NDArray[Any]) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if finite.size else float("nan")
-
-
-def write(result: Comparison, folder: Path, command: str) -> Path:
-    """Report, figures and JSON; returns the HTML report's path."""
-    return report.write_report(folder, build_report(result, command), _data(result, command))
-
-
-def build_report(result: Comparison, command: str) -> report.Report:
-    """Learning curves on both axes, final scores, probability of improvement, behaviour."""
-    arms = result.variants
-    seeds = len(result.of(arms[0]))
-    finals = {arm: np.array([t.task_return for t in result.of(arm)]) for arm in arms}
-    ranked = sorted(arms, key=lambda arm: -iqm(finals[arm]))
-    best = ranked[0]
-    intervals = "95 % bootstrap over seeds" if seeds > 1 else "one seed: no interval, no claim"
-    why = (
-        f"{best} earns the most: task return {_shown(bootstrap(finals[best]))} (IQM, {intervals})."
-    )
-    if len(ranked) > 1:
-        chance = probability_of_improvement(finals[best], finals[ranked[1]])
-        why += f" It beats {ranked[1]} with probability {_shown(chance)}."
-    sections = (
-        report.Section(
-            "Learning curves",
-            (
-                learning_curve(result, "steps", "environment steps"),
-                learning_curve(result, "train_s", "training wall clock, s"),
-            ),
-        ),
-        report.Section("Final policies", (_final_grid(result), *_improvement(ranked, finals))),
-        report.Section("Behaviour", (_behaviour_grid(result),)),
-        report.Section(
-            "How this was measured",
-            (
-                report.Paragraph(
-                    f"{seeds} seed(s) per variant; every final policy runs {result.episodes}"
-                    " deterministic episodes of the undisturbed task on seeds no training used."
-                    " All variants are scored by the task layer, whatever layer they were trained"
-                    " on. Both algorithms act in [-1, 1] on the same MDP, and both bootstrap"
-                    " truncated episodes from their terminal observation. Wall clock counts"
-                    " training without evaluation, compilation included."
-                ),
-            ),
-        ),
-        report.Section(
-            "Not tested",
-            (
-                report.Paragraph(
-                    "Disturbances (robo-rl safety), departures from simulation (robo-rl gap), other"
-                    " hyperparameters than the presets."
-                ),
-            ),
-        ),
-        report.Section(
-            "Reproduce",
-            (
-                report.Code(command),
-                report.Grid(("what", "value"), tuple(contract.versions().items())),
-            ),
-        ),
-    )
-    return report.Report(f"Comparison on {result.env}", "", why, sections)
-
-
-def curve_of(trained: Sequence[Trained], axis: str) -> plots.Curve:
-    """IQM over seeds of the task return along an axis.
-
-    With the bootstrap interval (or the range for two).
-
-    Runs are interpolated linearly onto a common grid that ends where the first of them ends.
+    Nothing is written. Raises UserError with all that is wrong: names that do not exist or stand
+    twice, keys, an engine or a learner that cannot be built, run folders that hold something else.
     """
-    rows = [t.curve for t in trained]
-    start = max(r[0][axis] for r in rows)
-    end = min(r[-1][axis] for r in rows)
-    grid = np.linspace(start, end, CURVE_POINTS)
-    lines = np.array(
-        [np.interp(grid, [p[axis] for p in r], [p["task_return_mean"] for p in r]) for r in rows]
-    )
-    bands = [bootstrap(column) for column in lines.T]
-    low = np.array([b.point if np.isnan(b.low) else b.low for b in bands])
-    high = np.array([b.point if np.isnan(b.high) else b.high for b in bands])
-    return plots.Curve(grid, np.array([b.point for b in bands]), low, high)
+    found, configs = list(asked.mistakes), dict[tuple[Variant, int], TrainConfig]()
+    with _noted(found):
+        catalogue.load()
+    known = asked.env in mdp.ENTRIES
+    if asked.env and not known:
+        with _noted(found):
+            mdp.get(asked.env)
+    absent = set(ALGORITHMS) - {arm.algo for arm in asked.arms}
+    for algo in sorted(absent & set(asked.overrides)):
+        found.append(f"{algo}.* is given, but no arm is algo={algo}.")
+    checked = asked if known else asked._replace(env=next(iter(mdp.ENTRIES)))
+    for variant in asked.arms:
+        with _noted(found):
+            configs |= _checked(variant, checked, found, build=known)
+    if found:
+        raise UserError("\n".join(f"compare: {_bare(line)}" for line in dict.fromkeys(found)))
+    return configs
 
 
-def learning_curve(result: Comparison, axis: str, label: str) -> report.Figure:
-    """Task return of every variant against a column of evaluation.csv: `steps` or `train_s`."""
-    groups = {
-        str(arm): curve_of(result.of(arm), axis)
-        for arm in result.variants
-        if all(t.curve for t in result.of(arm))
+def _checked(
+    variant: Variant, asked: Asked, found: list[str], *, build: bool
+) -> dict[tuple[Variant, int], TrainConfig]:
+    """The runs of one variant; what is wrong with them is added to `found` or raised.
+
+    build: whether to build environment and learner too, which takes an environment that exists.
+    """
+    made = {(variant, seed): resolved(variant, seed, asked) for seed in asked.seeds or (0,)}
+    first = next(iter(made.values()))
+    if not first.eval_points:
+        found.append("eval_points=0 leaves no learning curve: 1 or more are needed.")
+    if build:
+        runs.build(first)
+        found += [line for config in made.values() for line in obstacles(config)]
+    return made
+
+
+def resolved(variant: Variant, seed: int, asked: Asked) -> TrainConfig:
+    """The training run of a variant with a seed, in its folder within the comparison's."""
+    words = {
+        "env": asked.env,
+        **variant._asdict(),
+        "seed": seed,
+        **{k: v for k, v in asked.overrides.items() if k not in set(ALGORITHMS) - {variant.algo}},
     }
-    seeds = len(result.of(result.variants[0]))
-    title = f"{result.env}: deterministic evaluation, IQM of {seeds} seed(s)"
-    svg = plots.curves(groups, label, "task return", title)
-    return report.Figure(
-        f"curve-{axis}",
-        svg,
-        f"Task return against {label}; bands are 95 % bootstrap intervals over seeds.",
-    )
+    out = asked.folder / Path(configuration.default_folder(words)).name
+    return configuration.resolve({**words, "out": str(out)})
 
 
-def _final_grid(result: Comparison) -> report.Grid:
-    rows = []
-    for arm in result.variants:
-        runs_of = result.of(arm)
-        returns = np.array([t.task_return for t in runs_of])
-        minutes = np.array([t.train_s for t in runs_of]) / 60
-        rows.append(
-            (
-                str(arm),
-                _shown(bootstrap(returns)),
-                f"{returns.min():.0f} to {returns.max():.0f}",
-                f"{runs_of[0].curve[-1]['steps']:,.0f}" if runs_of[0].curve else "",
-                f"{minutes.mean():.1f}",
-                str(len(runs_of)),
-            )
-        )
-    columns = (
-        "variant",
-        "task return, IQM [95 %] (higher is better)",
-        "range over seeds",
-        "steps",
-        "training, min",
-        "seeds",
-    )
-    return report.Grid(columns, tuple(rows))
+def obstacles(wanted: TrainConfig) -> list[str]:
+    """Why a run cannot go on in its folder, one line or none: what is there is another run.
 
-
-def _improvement(
-    ranked: list[Variant], finals: dict[Variant, NDArray[np.float64]]
-) -> tuple[report.Block, ...]:
-    if len(ranked) < 2:
-        return ()
-    rows = tuple(
-        (str(a), str(b), _shown(probability_of_improvement(finals[a], finals[b])))
-        for a, b in itertools.combinations(ranked, 2)
-    )
-    return (
-        report.Grid(
-            (
-                "variant",
-                "against",
-                "probability that a run of the first beats one of the second [95 %]",
-            ),
-            rows,
-        ),
-    )
-
-
-def _behaviour_grid(result: Comparison) -> report.Grid:
-    names = [n for n in BEHAVIOUR if n in result.trained[0].behaviour]
-    columns = (
-        "variant",
-        *(_heading(n) for n in names),
-    )
-    rows = tuple(
-        (
-            str(arm),
-            *(
-                _shown(mean_interval(np.array([t.behaviour[n] for t in result.of(arm)])))
-                for n in names
-            ),
-        )
-        for arm in result.variants
-    )
-    return report.Grid(
-        columns, rows, "Mean over seeds with its 95 % t interval. fell: share of episodes."
-    )
-
-
-def _heading(metric: str) -> str:
-    unit = METRICS[metric].unit
-    label = metric.replace("_", " ") + ("" if unit == "1" else f", {unit}")
-    return f"{label} ({BEHAVIOUR[metric]} is better)"
-
-
-def _shown(interval: Interval) -> str:
-    if np.isnan(interval.low):
-        return f"{interval.point:.4g} (no interval)"
-    return f"{interval.point:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
-
-
-def _data(result: Comparison, command: str) -> dict[str, Any]:
-    rows = [
-        {
-            "variant": str(t.variant),
-            "algo": t.variant.algo,
-            "reward": t.variant.reward,
-            "trainer": t.variant.trainer,
-            "seed": t.seed,
-            "run": str(t.folder),
-            "task_return": t.task_return,
-            "behaviour": t.behaviour,
-            "train_s": t.train_s,
-        }
-        for t in result.trained
+    Compared are the configuration and what the policy was stored with: model, observations,
+    versions.
+    """
+    folder = runs.RunFolder(Path(wanted.out))
+    if not folder.config.exists():
+        return []
+    there, here = (_flat(c.model_dump()) for c in (runs.load_config(folder.path), wanted))
+    if (stored_at := folder.path / "policy" / "policy.json").is_file():
+        stored = content.read_json(stored_at)
+        now = runs.describe(wanted, make(wanted.env, wanted.reward, engine=wanted.engine))
+        there |= _flat({key: stored.get(key) for key in now})
+        here |= _flat(plain(now))
+    differ = [
+        f"{key} {_short(there.get(key))} there, {_short(here.get(key))} now"
+        for key in dict.fromkeys([*here, *there])
+        if there.get(key) != here.get(key) and key not in ("out", "versions.machine")
     ]
-    finals = {
-        str(arm): bootstrap(np.array([t.task_return for t in result.of(arm)]))._asdict()
-        for arm in result.variants
-    }
-    return {
-        "env": result.env,
-        "runs": rows,
-        "final": finals,
-        "command": command,
-        "versions": contract.versions(),
-    }
+    if wanted.trainer == "sb3" and not folder.done.exists():
+        differ.append("trainer=sb3 did not finish it and cannot go on")
+    if not differ:
+        return []
+    return [f"{folder.path} holds another run ({'; '.join(differ)}): name another one, out=DIR."]
+
+
+def compare(asked: Asked, console: Console) -> Comparison:
+    """Checks everything, trains what is not trained yet, and evaluates every final policy."""
+    configs = plan(asked)
+    engine = next(iter(configs.values())).engine
+    env = make(asked.env, engine=engine)
+    trained = []
+    for (variant, seed), config in configs.items():
+        failure = train_one(config, console)
+        trained.append(evaluate_one(env, variant, seed, config, asked.episodes, failure))
+    return Comparison(env, engine, tuple(trained), asked.episodes)
+
+
+def train_one(config: TrainConfig, console: Console) -> str:
+    """Trains a run, goes on with it, or leaves it as it is; returns why it crashed, or ""."""
+    begun = runs.RunFolder(Path(config.out)).config.exists()
+    try:
+        training.train(config, console, resume=begun)
+    except NotFiniteError as reason:
+        console.print(f"{reason} This seed ranks last.", highlight=False, soft_wrap=True)
+        return str(reason)
+    return ""
+
+
+def evaluate_one(
+    env: Environment, variant: Variant, seed: int, config: TrainConfig, episodes: int, failure: str
+) -> Trained:
+    """What the policy saved by a run does on held-out episodes of the undisturbed task."""
+    folder = runs.RunFolder(Path(config.out))
+    curve = runs.read_rows(folder.evaluation)
+    if failure:
+        last = (runs.read_rows(folder.metrics) or [{"steps": 0.0, "train_s": 0.0}])[-1]
+        nothing = np.full(episodes, np.nan)
+        steps, train_s = int(last["steps"]), last["train_s"]
+        return Trained(variant, seed, config, steps, train_s, nothing, {}, curve, {}, failure)
+    policy = load_policy(folder.path)
+    track = rollout(env, policy, episode_keys(COMPARE_SEED, episodes))
+    crashed = int(track.crashed.sum())
+    if crashed:
+        failure = f"{crashed} of {episodes} episodes of the final policy are not finite."
+    seen, done = Episodes.of(env, track), content.read_json(folder.done)
+    return Trained(
+        variant,
+        seed,
+        config,
+        int(done["steps"]),
+        float(done["train_s"]),
+        np.asarray(track.episode_return, float),
+        {b.metric: measured(b, seen) for b in behaviours(env)} if not crashed else {},
+        curve,
+        policy.contract,
+        failure,
+    )
+
+
+def behaviours(env: Environment) -> tuple[Behaviour, ...]:
+    """What is worth knowing of a policy on this task."""
+    found = []
+    if direction_of(env) is not None:
+        found.append(Behaviour("speed", "speed in the task's direction, m/s", "higher"))
+    if goal := env.mdp.goal:
+        what = goal.judged_by.replace("_", " ")
+        heading = f"{what} of the median episode, {goal.error_unit}"
+        found.append(Behaviour(goal.judged_by, heading, "lower", 0.0, of_run=np.median))
+    found.append(Behaviour("power", "power, W", "lower", 0.0))
+    if env.robot.file.ground is not None and _travels(env):
+        heading = "cost of transport, J per N of weight and m"
+        found.append(Behaviour("cost_of_transport", heading, "lower", 0.0))
+    if env.rewards.costs:
+        heading = "any violation, share of steps"
+        found.append(Behaviour("any_violation_rate", heading, "lower", 0.0, 1.0))
+    found.append(Behaviour("fell", "fell, share of episodes", "lower", 0.0, 1.0))
+    heading = "action roughness, share of full range per step"
+    found.append(Behaviour("action_roughness", heading, "lower", 0.0, 1.0))
+    return tuple(found)
+
+
+def _travels(env: Environment) -> bool:
+    """Whether the task moves the robot's base from place to place: not an arm's."""
+    free = env.robot.model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE
+    return bool(free) or direction_of(env) is not None
+
+
+def measured(behaviour: Behaviour, episodes: Episodes) -> Measured:
+    """A behaviour over the episodes in which it is known; NaN where it is known in none."""
+    values = np.asarray(METRICS[behaviour.metric].of(episodes), float)
+    known = values[~np.isnan(values)]
+    value = float(behaviour.of_run(known)) if known.size else float("nan")
+    return Measured(value, int(values.size - known.size))
+
+
+def return_bounds(env: Environment) -> tuple[float, float]:
+    """The least and the most that an episode can earn, by the ranges of its reward terms."""
+    ends = np.array([w.bounds for w in env.rewards.upto(env.layer)]).reshape(-1, 2).sum(axis=0)
+    steps = env.mdp.episode_steps
+    return float(min(ends[0], 0.0) * steps), float(max(ends[1], 0.0) * steps)
+
+
+def _names(key: str, words: str, mistakes: list[str]) -> list[str]:
+    """The names in a comma-separated list that exist, and all there are if none does.
+
+    What does not exist or stands twice is a mistake.
+    """
+    known = dict.fromkeys(get_args(TrainConfig.model_fields[key].annotation))
+    names = [word.strip() for word in words.split(",")]
+    for name in dict.fromkeys(names):
+        with _noted(mistakes):
+            content.lookup(known, name, kind=KINDS[key], where=key)
+        if names.count(name) > 1:
+            mistakes.append(f"{key}={words}: {name!r} stands {names.count(name)} times.")
+    return [name for name in dict.fromkeys(names) if name in known] or list(known)
+
+
+def _count(key: str, value: Any, mistakes: list[str]) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        mistakes.append(f"{key}={value!r}: a whole number from 1 on was expected.")
+        return 0
+    return value
+
+
+@contextmanager
+def _noted(mistakes: list[str]) -> Iterator[None]:
+    """What goes wrong within is noted, line by line."""
+    try:
+        yield
+    except UserError as error:
+        mistakes.extend(str(error).splitlines())
+
+
+def _bare(line: str) -> str:
+    return line.removeprefix("train: ")
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined with dots."""
+    found: dict[str, Any] = {}
+    for key, part in value.items():
+        name = f"{prefix}{key}"
+        found |= _flat(part, f"{name}.") if isinstance(part, Mapping) else {name: plain(part)}
+    return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

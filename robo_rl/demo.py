@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from robo_rl import compare, content, report
+from robo_rl import compare, compare_report, content, report
 from robo_rl.safety_eval import study, study_report
 from robo_rl.sim2real import checklist, gap, gap_report
 from robo_rl.train.config import Strict, check
@@ -51,7 +51,7 @@ def demo(given: dict[str, Any], console: Console) -> Path:
     began, folder = time.monotonic(), Path(config.out)
     console.rule("1 of 4  train and compare")
     comparison = _compare(config, folder, console)
-    compared = compare.write(comparison, folder / "compare", "robo-rl demo")
+    compared = compare_report.write(comparison, folder / "compare", "robo-rl demo")
     policies = []
     for trained in comparison.trained:
         console.rule(f"{trained.variant}")
@@ -69,8 +69,9 @@ def demo(given: dict[str, Any], console: Console) -> Path:
 
 def _compare(config: DemoConfig, folder: Path, console: Console) -> compare.Comparison:
     overrides = {"ppo": {"steps": config.ppo_steps}, "sac": {"steps": config.sac_steps}}
-    arms = compare.variants(["ppo", "sac"], ["task"])
-    return compare.compare(config.env, arms, [config.seed], folder / "runs", overrides, console)
+    arms, runs = compare.variants(["ppo", "sac"], ["task"]), folder / "runs"
+    asked = compare.Asked(config.env, arms, (config.seed,), runs, overrides=overrides)
+    return compare.compare(asked, console)
 
 
 def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Judged:
@@ -78,7 +79,7 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
     with Progress(console=console) as bars:
         safe = bars.add_task("2 of 4  safety suite")
         judged = study.study(
-            run, "locomotion", episodes=config.safety_episodes, on_progress=_into(bars, safe)
+            run, None, episodes=config.safety_episodes, on_progress=_into(bars, safe)
         )
         departures = bars.add_task("3 of 4  gap study")
         measured = gap.gap(
@@ -142,7 +143,7 @@ def _front(
     rows = tuple(_row(found, folder) for found in policies)
     curves = report.Link("PPO against SAC", str(compared.relative_to(folder)))
     best = max((p.trained for p in policies), key=lambda t: t.task_return)
-    env, algo = comparison.env, best.variant.algo
+    env, algo = comparison.env.name, best.variant.algo
     longer = f"""robo-rl train env={env} algo={algo} out=runs/{env}
 robo-rl safety runs/{env}
 robo-rl gap runs/{env}
@@ -158,7 +159,7 @@ robo-rl checklist runs/{env}"""
         report.Section(
             "How they learned",
             (
-                compare.learning_curve(comparison, "train_s", "training wall clock, s"),
+                compare_report.learning_curve(comparison, "train_s", "training wall clock, s"),
                 report.Grid(("comparison",), ((curves,),)),
             ),
         ),

@@ -46,23 +46,25 @@ STYLE: Any = {
 
 
 class Curve(NamedTuple):
-    """A line with a band: x, middle, low and high, all [points]."""
+    """A line with a band: x, middle, low and high, all [points], and what it is made of."""
 
     x: NDArray[np.float64]
     middle: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    lines: NDArray[np.float64]  # [runs, points]
 
 
 def curves(groups: Mapping[str, Curve], xlabel: str, ylabel: str, title: str) -> str:
-    """Curves with bands, labelled at their right end."""
+    """Curves with bands and the runs they are made of; the axis spans the runs, not the bands."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.add_subplot()
         for colour, (name, c) in zip(_cycle(groups), groups.items(), strict=True):
-            axes.plot(c.x, c.middle, color=colour, label=name, lw=1.6)
+            axes.plot(c.x, c.lines.T, color=colour, lw=0.6, alpha=0.6)
+            axes.plot(c.x, c.middle, color=colour, label=name, lw=1.8)
             axes.fill_between(c.x, c.low, c.high, color=colour, alpha=0.18, lw=0)
-        axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        axes.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=_span(groups))
         axes.legend(frameon=False, fontsize=8)
         return _svg(figure)
 
@@ -82,7 +84,7 @@ def failure_rates(rows: Sequence[tuple[Any, ...]], title: str) -> str:
         )
         axes.set(
             xlim=(-0.02, 1.02),
-            xlabel="share of failing episodes (one-sided 95 % bounds; bar: most allowed)",
+            xlabel="share of failing episodes (one-sided bounds; bar: most allowed)",
             title=title,
         )
         axes.invert_yaxis()
@@ -134,6 +136,15 @@ def degradation(sweeps: Sequence[Degradation], columns: int = 3) -> str:
             if k == 0:
                 axes.legend(fontsize=6, frameon=False)
         return _svg(figure)
+
+
+def _span(groups: Mapping[str, Curve]) -> tuple[float, float] | None:
+    """The range of all runs and a twentieth more; None leaves the choice to matplotlib."""
+    values = np.concatenate([c.lines.ravel() for c in groups.values()] or [np.zeros(0)])
+    seen = values[np.isfinite(values)]
+    if not seen.size or np.ptp(seen) == 0.0:
+        return None
+    return float(seen.min() - np.ptp(seen) / 20), float(seen.max() + np.ptp(seen) / 20)
 
 
 def _cycle(groups: Mapping[str, Curve]) -> list[str]:

@@ -9,7 +9,7 @@ action map, physics, sensor injectors, observation; reward, cost and end terms s
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +92,11 @@ class Environment:
     layer: str
     history_s: float
     draw: Draw | None
+    recipe: tuple[Any, ...]  # the arguments of _make()
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Pickles and copies as its recipe; within one process that is the same environment."""
+        return _make, self.recipe
 
     @property
     def substep_s(self) -> float:
@@ -181,7 +186,8 @@ class Environment:
         It never spreads.
         """
         time_s = state.step * self.control_s
-        wanted = jnp.clip(action, -1.0, 1.0)
+        sound = jnp.all(jnp.isfinite(action))  # physics is never handed anything else
+        wanted = jnp.where(sound, jnp.clip(action, -1.0, 1.0), 0.0)
         driving, command = self._drive(state, wanted)
         wrench = wrench_at(state.injection, time_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
@@ -190,7 +196,7 @@ class Environment:
         )
         goal = self._goal(state.key, time_s + self.control_s)
         readout = self._look_around(readout, goal)
-        broken = ~(_all_finite(readout) & jnp.all(jnp.isfinite(action)))
+        broken = ~(_all_finite(readout) & sound)
         reached = from_readout(self.robot, readout)._replace(action=wanted)
         reached = self._pursue(reached, state.signals.goal)._replace(goal=goal)
         after = _keep(broken, state.signals, reached)
@@ -414,6 +420,7 @@ def _make(
         layer=reward,
         history_s=history_s,
         draw=draw,
+        recipe=(name, reward, history_s, episode_s, draw, engine),
     )
 
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from robo_rl import files
 from robo_rl.content import NotFiniteError, UserError
 from robo_rl.envs.step import Environment, make
-from robo_rl.interop.sb3 import RobotVecEnv
+from robo_rl.interop.sb3 import RobotVecEnv, ScaledReward
 from robo_rl.policy import Network, Policy, save_policy
 from robo_rl.train import health
 from robo_rl.train.checkpoint import Progress as Done
@@ -77,7 +77,10 @@ def build(config: TrainConfig) -> BaseAlgorithm:
     """SB3's model over our robots, observations normalised as ours are."""
     hyper = config.hyper
     robots = VecNormalize(
-        RobotVecEnv(training_environment(config), hyper.robots, config.seed, hyper.reward_scale),
+        ScaledReward(
+            RobotVecEnv(training_environment(config), hyper.robots, config.seed),
+            hyper.reward_scale,
+        ),
         norm_reward=False,
         clip_obs=UNCLIPPED,
         gamma=hyper.discount,

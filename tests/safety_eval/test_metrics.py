@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
+from robo_rl.envs import mdp
 from robo_rl.envs.robots import load_robot
+from robo_rl.envs.step import make
 from robo_rl.safety_eval import metrics
 from robo_rl.safety_eval.rollout import Track
 
 DT = 0.1
 
 
-def episodes(steps=10, lengths=(10,), **given):
+def episodes(steps=10, lengths=(10,), ahead=1.0, **given):
     n = len(lengths)
     alive = np.arange(steps)[:, None] < np.array(lengths)
     zeros = np.zeros((steps, n))
@@ -31,7 +33,10 @@ def episodes(steps=10, lengths=(10,), **given):
         "absolute_power_w": zeros,
         "finish": None,
     }
-    return metrics.Episodes(Track(**{**fields, **given}), load_robot("hopper"), DT)
+    goal = mdp.get("arm-reach").goal
+    return metrics.Episodes(
+        Track(**{**fields, **given}), load_robot("hopper"), DT, steps * DT, goal, ahead
+    )
 
 
 def test_steps_after_the_end_do_not_count():
@@ -46,6 +51,21 @@ def test_a_goal_is_missed_by_the_mean_and_by_the_worst_of_the_last_second():
     e = episodes(steps=20, lengths=(20,), goal_error=error)
     assert metrics.mean_goal_error(e)[0] == pytest.approx(1.1)
     assert metrics.settled_goal_error(e)[0] == pytest.approx(error[10, 0])
+
+
+def test_without_a_goal_no_distance_from_it_is_known():
+    e = episodes()._replace(goal=None)
+    assert (
+        np.isnan(metrics.mean_goal_error(e)).all() and np.isnan(metrics.settled_goal_error(e)).all()
+    )
+
+
+def test_forward_speed_has_a_sign_and_is_measured_over_the_time_limit():
+    """0.5 m/s backwards for the second of the limit, and 1 m/s forwards for 0.4 s of it."""
+    velocity = np.zeros((10, 2, 3))
+    velocity[:, 0, 0], velocity[:, 1, 0] = -0.5, 1.0
+    e = episodes(lengths=(10, 4), base_velocity_w_mps=velocity)
+    np.testing.assert_allclose(metrics.forward_speed_mps(e), [-0.5, 0.4])
 
 
 def test_an_episode_that_fell_never_met_its_goal():
@@ -74,6 +94,26 @@ def test_going_and_coming_back_is_no_distance():
     assert metrics.distance_m(episodes(base_velocity_w_mps=velocity))[0] == pytest.approx(
         0.0, abs=1e-9
     )
+
+
+def test_speed_is_along_the_tasks_direction():
+    """Backwards is negative, sideways is nothing, and a task without a direction has none."""
+    velocity = np.zeros((10, 3, 3))
+    velocity[:, 0, 0], velocity[:, 1, 0], velocity[:, 2, 1] = 0.5, -0.5, 2.0
+    moving = {"lengths": (10, 10, 5), "base_velocity_w_mps": velocity}
+    np.testing.assert_allclose(metrics.METRICS["speed"].of(episodes(**moving)), [0.5, -0.5, 0.0])
+    np.testing.assert_allclose(
+        metrics.speed_ahead_mps(episodes(ahead=-1.0, **moving))[:2], [-0.5, 0.5]
+    )
+    assert np.isnan(metrics.speed_ahead_mps(episodes(ahead=None, **moving))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [("hopper", 1.0), ("ant", 1.0), ("inverted-pendulum", None), ("arm-reach", None)],
+)
+def test_a_task_has_the_direction_its_reward_pays_for(name, direction):
+    assert metrics.direction_of(make(name)) == direction
 
 
 def test_violations_by_rate_by_longest_run_and_debounced():
