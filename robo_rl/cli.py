@@ -1,17 +1,25 @@
 """The one console command, robo-rl: every job of the suite as key=value words over a preset."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.markup import escape
 from rich.table import Table
 
-from robo_rl.content import UserError
+from robo_rl.content import NotFiniteError, UserError
+from robo_rl.terminal import (
+    checklist_table,
+    coloured,
+    console,
+    gap_table,
+    safety_tables,
+    steps_bar,
+)
+from robo_rl.verdicts import Exit, Grade, exit_of_grades
 
 app = typer.Typer(
     add_completion=False,
@@ -21,8 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Words = Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)]
-console = Console()
-ERROR = 3
 
 
 @app.command()
@@ -79,7 +85,7 @@ def _check_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> N
     found = check.check(name, engine, _count(given, "steps", check.STEPS))
     table = Table("", "claim", "detail", title=f"Contract of {name} on engine {engine}")
     for finding in found:
-        table.add_row(_coloured("PASS" if finding.holds else "FAIL"), finding.claim, finding.detail)
+        table.add_row(coloured("PASS" if finding.holds else "FAIL"), finding.claim, finding.detail)
     console.print(table)
     check.demand(found)
 
@@ -161,13 +167,17 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
 
     robo-rl safety RUN suite=locomotion baseline=OLD_RUN
 
-    Exit code 0 accept, 1 reject, 2 conditional, 3 error.
-    Keys: suite (that of the robot's kind if left out), baseline, seed, episodes, out.
+    Exit status 0 accept, 1 reject, 2 conditional, 3 error (numbers that are not finite, or a
+    baseline that cannot be compared with), 64 wrong usage.
+    Keys: suite (that of the robot's kind if left out), baseline, seed, out, episodes (of each
+    scenario, looked at once; the suite's own plan doubles what is undecided), replays (bundles
+    kept per scenario).
     """
     from robo_rl.safety_eval import study, study_report
 
-    given = _keys(words, ("suite", "baseline", "seed", "episodes", "out"), "safety")
-    with _steps_bar("Safety suite") as show:
+    known = ("suite", "baseline", "seed", "episodes", "out", "replays")
+    given = _keys(words, known, "safety")
+    with steps_bar("Safety suite") as show:
         result = study.study(
             run,
             str(given["suite"]) if "suite" in given else None,
@@ -177,22 +187,11 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
             on_progress=show,
         )
     folder = Path(str(given.get("out", run / "safety" / result.suite.name)))
-    path = study_report.write(result, folder, _command(f"safety {run}", words))
-    table = Table(
-        "criterion", "scenarios passed", "not passed", title=f"Safety suite {result.suite.name}"
-    )
-    for name in result.suite.criteria:
-        found = [f for f in result.findings if f.criterion == name]
-        if found:
-            bad = [
-                f"{f.scenario} {f.verdict} {f.failures}/{f.episodes}"
-                for f in found
-                if f.verdict != "PASS"
-            ]
-            table.add_row(name, f"{len(found) - len(bad)}/{len(found)}", ", ".join(bad))
-    console.print(table)
-    console.print(f"[bold]{result.gate}[/]: {result.why}")
-    console.print(f"Report: {path}")
+    replays = _count(given, "replays", study_report.REPLAYS)
+    path = study_report.write(result, folder, _command(f"safety {run}", words), replays)
+    safety_tables(result)
+    console.print(f"[bold]{coloured(result.gate)}[/]: {escape(result.why)}", highlight=False)
+    console.print(f"Report: {path}", soft_wrap=True)
     raise typer.Exit(result.gate.exit_code)
 
 
@@ -200,15 +199,18 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
 def replay(
     file: Annotated[Path, typer.Argument(help="A replay bundle.")], words: Words = None
 ) -> None:
-    """Run a stored episode again and check it to the last bit; gif=FILE draws it."""
+    """Run a stored episode again and check it to the last bit; gif=FILE draws it.
+
+    Exit status 0 where it reproduces, 1 where it does not.
+    """
     from robo_rl.safety_eval import replay as replaying
 
     given = _keys(words, ("gif",), "replay")
     done = replaying.replay(file)
     about = done.meta
     console.print(
-        f"{about['env']}, scenario {about['scenario']}, episode {about['episode']}, seed"
-        f" {about['seed']}"
+        f"{about['env']}, policy {about['algo'] or ''} {about['policy'][:12]}, scenario"
+        f" {about['scenario']}, episode {about['episode']}, seed {about['seed']}"
     )
     console.print(f"sampled: {about['sampled']}; failed: {', '.join(about['failed']) or 'nothing'}")
     seconds = int(done.track.length[0]) * done.env.control_s
@@ -219,10 +221,21 @@ def replay(
     if done.same_state and done.same_rewards:
         console.print("Reproduced bit for bit.")
         return
-    raise UserError(
-        f"{file}: not reproduced (rewards differ from step {done.first_difference}); recorded on"
-        f" {about['versions'].get('machine')} with MuJoCo {about['versions'].get('mujoco')}."
+    console.print(
+        f"Physics {'equal' if done.same_state else 'DIFFERS'} in the last state; rewards differ"
+        f" from step {done.first_difference} by at most {done.largest_difference:.2g}."
     )
+    if done.elsewhere and done.same_outcome:
+        console.print(
+            f"Same outcome, other bits: {done.elsewhere}. Only the kind of processor that recorded"
+            " a bundle promises its bits."
+        )
+        return
+    console.print(
+        f"[bold]Not reproduced[/]; recorded on {about['versions'].get('machine')} with MuJoCo"
+        f" {about['versions'].get('mujoco')}. {done.elsewhere}"
+    )
+    raise typer.Exit(Exit.REJECT)
 
 
 @app.command()
@@ -231,13 +244,17 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
 
     robo-rl gap RUN profile=legged episodes=32 levels=6
 
-    Keys: profile (the robot's own if left out), seed, episodes, levels, episode_s, out.
+    Keys: profile (the robot's own if left out), seed, episodes, levels, episode_s, out, fail_on.
+    Exit status 1 with a RED margin, 2 with an UNKNOWN one (fail_on=red lets it pass; fail_on=amber
+    counts AMBER too), else 0; 3 where the policy gives numbers that are not finite.
     """
     from robo_rl.sim2real import gap as gaps
     from robo_rl.sim2real import gap_report
 
-    given = _keys(words, ("profile", "seed", "episodes", "levels", "episode_s", "out"), "gap")
-    with _steps_bar("Gap study") as show:
+    known = ("profile", "seed", "episodes", "levels", "episode_s", "out", "fail_on")
+    given = _keys(words, known, "gap")
+    fail_on = _grade(given, "gap")
+    with steps_bar("Gap study") as show:
         result = gaps.gap(
             run,
             str(given["profile"]) if "profile" in given else None,
@@ -250,23 +267,51 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
     path = gap_report.write(
         result, Path(str(given.get("out", run / "gap"))), _command(f"gap {run}", words)
     )
-    _gap_table(result)
-    console.print(f"Report: {path}")
+    gap_table(result)
+    console.print(f"Report: {path}", soft_wrap=True)
+    raise typer.Exit(exit_of_grades(gap_report.grades_of(result), fail_on))
 
 
 @app.command()
 def checklist(
     run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None
 ) -> None:
-    """Write the sim-to-real risk checklist of a policy from the evidence in its run folder."""
+    """Write the sim-to-real risk checklist of a policy from the evidence in its run folder.
+
+    Exit status 1 with a RED line, 2 with an UNKNOWN one (fail_on=red lets it pass; fail_on=amber
+    counts AMBER too), else 0. The steps on the robot itself are UNKNOWN until they are done.
+    """
     from robo_rl.sim2real import checklist as checks
 
-    given = _keys(words, ("out",), "checklist")
+    given = _keys(words, ("out", "fail_on"), "checklist")
+    fail_on = _grade(given, "checklist")
     made = checks.checklist(run)
     folder = Path(str(given.get("out", run / "checklist")))
     path = checks.write(made, folder, _command(f"checklist {run}", words))
-    _checklist_table(made)
-    console.print(f"Report: {path}")
+    checklist_table(made)
+    console.print(f"Report: {path}", soft_wrap=True)
+    raise typer.Exit(exit_of_grades((row.verdict for row in made.rows), fail_on))
+
+
+@app.command()
+def check(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder of content; the suite's own if left out.")
+    ] = None,
+) -> None:
+    """Check every content file (rewards, scenarios, suites, profiles, robots); simulate nothing.
+
+    Everything that is wrong is listed with its line and what is close. Exit status 0 where all is
+    well, 1 where something is wrong. Python modules beside the content are imported, so that the
+    environments they register are known; so are the folders that ROBO_RL_ENVS lists.
+    """
+    from robo_rl import check as checking
+
+    found = checking.check(folder)
+    for line in found.problems:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    console.print(f"{found.files} content files, {len(found.problems)} problems.")
+    raise typer.Exit(Exit.REJECT if found.problems else Exit.ACCEPT)
 
 
 @app.command()
@@ -279,29 +324,6 @@ def demo(words: Words = None) -> None:
     from robo_rl.train import config
 
     demonstration.demo(config.parse(words or []), console)
-
-
-def _gap_table(result: Any) -> None:
-    table = Table("departure", "verdict", "why", title=f"Gap study, profile {result.profile.name}")
-    for sweep in sorted(result.sweeps, key=lambda s: s.margin.low if s.margin else 0.0):
-        table.add_row(sweep.name, _coloured(sweep.verdict), sweep.why)
-    for other in result.transfers:
-        table.add_row(f"engine {other.engine}", _coloured(other.verdict), other.why)
-    console.print(table)
-
-
-def _checklist_table(made: Any) -> None:
-    table = Table("section", "risk", "verdict", "evidence", title="Sim-to-real risk checklist")
-    for row in made.rows:
-        table.add_row(row.section, row.risk, _coloured(row.verdict), row.evidence)
-    console.print(table)
-    console.print(f"[bold]{_coloured(made.verdict)}[/]")
-
-
-def _coloured(verdict: str) -> str:
-    colours = {"GREEN": "green", "AMBER": "yellow", "RED": "red", "UNKNOWN": "magenta"}
-    colour = (colours | {"PASS": "green", "FAIL": "red"})[verdict]
-    return f"[{colour}]{verdict}[/]"
 
 
 def _command(what: str, words: list[str] | None) -> str:
@@ -317,6 +339,15 @@ def _keys(words: list[str] | None, known: tuple[str, ...], where: str) -> dict[s
         if key not in known:
             raise UserError(f"{where}: no key named {key!r}.{suggestion(key, known)}")
     return given
+
+
+def _grade(given: dict[str, Any], where: str) -> Grade:
+    """The grade that fails a command: fail_on=red, unknown (if left out) or amber."""
+    from robo_rl.content import lookup
+
+    table = {grade.lower(): grade for grade in (Grade.RED, Grade.UNKNOWN, Grade.AMBER)}
+    word = str(given.get("fail_on", "unknown")).lower()
+    return lookup(table, word, kind="value of fail_on", where=where)
 
 
 def _count(given: dict[str, Any], key: str, default: int) -> int:
@@ -335,44 +366,35 @@ def _positive(given: dict[str, Any], key: str) -> float | None:
     return value
 
 
-@contextmanager
-def _steps_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-    )
-    with Progress(
-        *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console
-    ) as bars:
-        bar = bars.add_task(title, total=None)
-        yield lambda done, most: bars.update(bar, completed=done, total=most)
-
-
 def main() -> None:
-    """Runs the command line; a user's mistake ends with its message and exit code 3."""
+    """Run the command line and exit with the status of its outcome, one of verdicts.Exit."""
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)  # returns the code of a typer.Exit
     except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escaped(str(error))}")
-        sys.exit(ERROR)
+        _complain(str(error))
+        status = Exit.ERROR if isinstance(error, NotFiniteError) else Exit.USAGE
     except KeyboardInterrupt:
-        sys.exit(130)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        status = Exit.INTERRUPTED
     except Exception as error:
-        if not hasattr(error, "format_message"):  # typer brings its own copy of click's exceptions
-            raise
-        Console(stderr=True, soft_wrap=True).print(
-            f"[bold red]error:[/] {_escaped(error.format_message())}"
-        )
-        sys.exit(ERROR)
+        status = _unexpected(error)
+    sys.exit(int(status or Exit.ACCEPT))
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
+def _unexpected(error: Exception) -> Exit:
+    """Report an exception that is no UserError: wrong usage of a command, or a fault of ours."""
+    if isinstance(error, typer.Abort):
+        return Exit.INTERRUPTED
+    if hasattr(error, "format_message"):  # typer brings its own copy of click's exceptions
+        if message := error.format_message():  # none where the help was printed instead
+            _complain(message)
+        return Exit.USAGE
+    traceback.print_exception(error)
+    _complain(f"internal error, please report it: {type(error).__name__}: {error}")
+    return Exit.INTERNAL
 
-    return escape(text)
+
+def _complain(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}")
 
 
 if __name__ == "__main__":

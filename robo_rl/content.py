@@ -4,15 +4,19 @@ Data only, nothing is ever executed.
 """
 
 import difflib
+import functools
 import json
 import os
-from collections.abc import Iterable, Mapping
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 _PACKAGE = Path(__file__).resolve().parent
 OWN = "ROBO_RL_ENVS"
@@ -22,7 +26,7 @@ FOLDERS = ("envs", "rewards", "scenarios", "safety_eval", "sim2real", "configs")
 class UserError(Exception):
     """A mistake the user can mend.
 
-    The command line prints it without a traceback and exits with code 3.
+    The command line prints it without a traceback and exits with 64 (wrong usage).
     """
 
 
@@ -70,6 +74,106 @@ def lookup(table: Mapping[str, T], name: str, *, kind: str, where: str) -> T:
     if name in table:
         return table[name]
     raise UserError(f"{where}: no {kind} named {name!r}.{suggestion(name, table)}")
+
+
+Key = tuple[str | int, ...]  # where in a file: names of mappings, positions in lists
+
+
+class Problems:
+    """Everything that is wrong with one content file, each with its line; raised together."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.found: list[str] = []
+
+    def add(self, key: Key, message: str) -> None:
+        """One more problem, at the line of the innermost part of `key` that the file has."""
+        line = next((n for n in map(self._lines.get, _outwards(key)) if n), 1)
+        where = ".".join(map(str, key))
+        self.found.append(f"{self.path}:{line}: {where + ': ' if where else ''}{message}")
+
+    def check(self, table: Iterable[str], name: str, *, kind: str, key: Key) -> bool:
+        """Whether a name exists; a miss is a problem that says what is close and what exists."""
+        known = list(table)
+        if name not in known:
+            self.add(key, f"no {kind} named {name!r}.{suggestion(name, known)}")
+        return name in known
+
+    def absorb(self, key: Key, work: Callable[[], object]) -> None:
+        """Run a check that raises UserError; what it raises is one more problem."""
+        try:
+            work()
+        except UserError as error:
+            self.add(key, str(error))
+
+    def validation(self, error: ValidationError, kind: type[BaseModel], within: Key = ()) -> None:
+        """Every line of a pydantic error, with what is close to a name that does not exist."""
+        for one in error.errors():
+            inner: Key = tuple(one["loc"])
+            key = (*within, *inner)
+            known = _fields_at(kind, inner[:-1]) if one["type"] == "extra_forbidden" else ()
+            if known:
+                self.add(key, f"no key named {key[-1]!r}.{suggestion(str(key[-1]), known)}")
+            elif one["type"] == "missing":
+                self.add(key, "is missing.")
+            else:
+                self.add(key, f"{one['msg']} (found {one['input']!r}).")
+
+    def demand(self) -> None:
+        """Raise UserError if there is any problem."""
+        if self.found:
+            raise UserError("\n".join(self.found))
+
+    @functools.cached_property
+    def _lines(self) -> dict[Key, int]:
+        return _lines_of(yaml.compose(self.path.read_text(), Loader=_Loader), ())
+
+
+def parse(kind: type[M], path: Path, problems: Problems, **own: Any) -> M:
+    """The model of a content file, and of `own` fields that the file does not write itself.
+
+    Raises UserError with every field that is missing, unknown or of the wrong kind.
+    """
+    value = read_yaml(path)
+    try:
+        return kind(**{**value, **own})
+    except ValidationError as error:
+        problems.validation(error, kind)
+    except TypeError as error:
+        problems.add((), str(error))
+    problems.demand()
+    raise AssertionError("unreachable")
+
+
+def _fields_at(kind: Any, key: Key) -> tuple[str, ...]:
+    """The fields of the model that stands at a key within a model; none where it is no model."""
+    for part in key:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            named = {f.alias or n: f.annotation for n, f in kind.model_fields.items()}
+            kind = named.get(str(part))
+        else:
+            kind = (typing.get_args(kind) or (None,))[-1 if typing.get_origin(kind) is dict else 0]
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return ()
+    return tuple(f.alias or n for n, f in kind.model_fields.items())
+
+
+def _outwards(key: Key) -> Iterator[Key]:
+    for length in range(len(key), -1, -1):
+        yield key[:length]
+
+
+def _lines_of(node: Any, key: Key) -> dict[Key, int]:
+    """The line of every key and list entry in a YAML node."""
+    found = {key: node.start_mark.line + 1} if node is not None else {}
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            inner = (*key, str(name.value))
+            found |= {**_lines_of(value, inner), inner: name.start_mark.line + 1}
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            found |= _lines_of(value, (*key, index))
+    return found
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

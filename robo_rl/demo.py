@@ -79,7 +79,7 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
     with Progress(console=console) as bars:
         safe = bars.add_task("2 of 4  safety suite")
         judged = study.study(
-            run, "locomotion", episodes=config.safety_episodes, on_progress=_into(bars, safe)
+            run, None, episodes=config.safety_episodes, on_progress=_into(bars, safe)
         )
         departures = bars.add_task("3 of 4  gap study")
         measured = gap.gap(

@@ -55,11 +55,9 @@ def test_every_command_has_help():
         (("trian",), "trian"),
     ],
 )
-def test_a_mistake_ends_with_its_message_and_exit_code_3_and_leaves_nothing(
-    words, message, tmp_path
-):
+def test_a_mistake_ends_with_its_message_and_status_64_and_leaves_nothing(words, message, tmp_path):
     failed = robo_rl(*words, cwd=tmp_path)
-    assert failed.returncode == 3, failed.stderr
+    assert failed.returncode == 64, failed.stderr
     assert message in " ".join(failed.stderr.split()), failed.stderr
     assert "Traceback" not in failed.stderr
     assert not list(tmp_path.iterdir())

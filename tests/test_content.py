@@ -14,6 +14,7 @@ SOURCES = sorted((ROOT / "robo_rl").rglob("*.py"))
 
 LEVELS = {  # a module may import only from its own level or from below
     "content": 0,
+    "verdicts": 0,
     "files": 0,
     "policy": 1,
     "report": 1,
@@ -35,6 +36,7 @@ LEVELS = {  # a module may import only from its own level or from below
     "scenarios": 5,
     "interop": 5,
     "safety_eval": 6,
+    "check": 7,
     "train": 7,
     "sim2real.transfer": 7,
     "sim2real.gap": 7,

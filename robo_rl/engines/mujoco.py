@@ -1,5 +1,6 @@
 """C MuJoCo behind a JAX callback: a trajectory equals a plain MuJoCo loop bit for bit."""
 
+import copy
 import os
 import threading
 from typing import Any
@@ -19,6 +20,9 @@ class MujocoEngine(CallbackEngine):
     """The `mujoco` engine for one model; every batch size gets its own pool of simulations."""
 
     def __init__(self, model: mujoco.MjModel, substeps: int, tracking: Tracking):
+        if mujoco.get_mju_user_warning() is None:  # divergence is told by `error`, see step
+            mujoco.set_mju_user_warning(lambda message: None)  # not by lines and MUJOCO_LOG.TXT
+        model = copy.copy(model)  # the robot's own stays as it was compiled
         super().__init__(model, substeps, tracking, model.nq + 2 * model.nv + model.na + 3)
         # A diverged simulation must stay visibly diverged, not silently restart from qpos0.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)

@@ -25,6 +25,18 @@ UNITS = {
 }
 
 
+RANGE = ("range", "m")  # of a lidar
+
+
+def known() -> tuple[str, ...]:
+    """Every "group unit" that a robot's sensors can have and an injector can name."""
+    joints = {"pos": "joint_position", "vel": "joint_velocity"}
+    pairs = {(BASE[key], unit) for key, unit in UNITS.items()}
+    pairs |= {(joints[what], unit) for (_, what), unit in UNITS.items()}
+    pairs |= {("frame_position", "m"), ("constraint_force", "N m"), RANGE}
+    return tuple(sorted(f"{group} {unit}" for group, unit in pairs))
+
+
 def describe_channels(
     model: mujoco.MjModel, base_joints: tuple[str, ...], frames: tuple[str, ...] = ()
 ) -> tuple[Channel, ...]:

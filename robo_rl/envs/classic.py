@@ -1,7 +1,7 @@
 """Small control tasks equal to Gymnasium v5: reacher and the two inverted pendulums."""
 
+from robo_rl.envs import goals, resets
 from robo_rl.envs import observations as see
-from robo_rl.envs import resets
 from robo_rl.envs.ends import below, position_outside
 from robo_rl.envs.mdp import Mdp, register
 
@@ -24,6 +24,7 @@ def reacher() -> Mdp:
         terminate=(),
         reset=resets.reaching(0.1, 0.005, target_radius_m=0.2),
         gymnasium_id="Reacher-v5",
+        goal=goals.touch("fingertip", "target", tolerance_m=0.05, settled_s=0.2),
     )
 
 

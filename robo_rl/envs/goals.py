@@ -34,6 +34,23 @@ def reach(
     return Goal(f"{frame} at a point in reach", at, error, "m", tolerance_m, SETTLED, place_axes=3)
 
 
+def touch(frame: str, target: str, tolerance_m: float, settled_s: float) -> Goal:
+    """A frame comes to another frame of the model, and is there at the end of the episode."""
+
+    def error(robot: Robot, s: Signals) -> Array:
+        return jnp.linalg.norm(s.sensors[robot.sensor(frame)] - s.sensors[robot.sensor(target)])
+
+    return Goal(
+        f"{frame} at {target}",
+        lambda robot, key, time_s: jnp.zeros(0),  # the target is part of the robot's state
+        error,
+        "m",
+        tolerance_m,
+        SETTLED,
+        settled_s=settled_s,
+    )
+
+
 def joint_waves(
     share: float, slowest_s: float, fastest_s: float, ahead_s: float, tolerance_rad: float
 ) -> Goal:

@@ -34,7 +34,7 @@ class Reset(NamedTuple):
     draw: Callable[[Robot, Array, Array], tuple[Array, Array]]
 
 
-SETTLED, MEAN = "settled_goal_error", "mean_goal_error"  # in the last second, over the episode
+SETTLED, MEAN = "settled_goal_error", "mean_goal_error"  # at the end, over the episode
 
 
 class Goal(NamedTuple):
@@ -46,6 +46,7 @@ class Goal(NamedTuple):
     error_unit: str
     tolerance: float  # in the error's unit: an episode within it has done the task
     judged_by: str  # the metric of the error that is held against it
+    settled_s: float = 1.0  # how long before the end the error counts as settled
     place_axes: int = 0  # leading numbers of the goal that are a place in the world, m
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import gymnasium
 import mujoco
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from robo_rl import content
 from robo_rl.engines.base import Tracking
@@ -136,13 +136,19 @@ class Robot:
 def load_robot(name: str, terrain: Terrain | None = None) -> Robot:
     """The robot described by envs/<name>/robot.yaml, on its model's ground or on a terrain."""
     path = content.lookup(content.robot_files(), name, kind="robot", where="envs")
-    try:
-        file = RobotFile(**content.read_yaml(path))
-    except ValidationError as error:
-        raise content.UserError(f"{path}: {error}") from error
+    problems = content.Problems(path)
+    file = content.parse(RobotFile, path, problems)
+    problems.check(content.files("sim2real"), file.profile, kind="profile", key=("profile",))
     if terrain and file.ground is None:
-        raise content.UserError(f"{path}: a terrain takes the place of `ground`: name it.")
-    model = _compile(file, path.parent, terrain)
+        problems.add((), "a terrain takes the place of `ground`: name it.")
+    problems.demand()
+    try:
+        model = _compile(file, path.parent, terrain)
+    except ValueError as error:
+        raise content.UserError(f"{path}: its model does not compile: {error}") from error
+    bodies = [model.body(i).name for i in range(model.nbody)]
+    problems.check(bodies, file.base_body, kind="body", key=("base_body",))
+    problems.demand()
     channels = describe_channels(model, file.base_joints, tuple(file.frames))
     robot = Robot(name, file, model, channels, terrain)
     return replace(robot, channels=channels + robot.lidar.channels()) if robot.lidar else robot
@@ -152,6 +158,8 @@ def _compile(file: RobotFile, beside: Path, terrain: Terrain | None) -> mujoco.M
     where, _, inside = file.model.rpartition(":")
     path = GYMNASIUM_ASSETS / inside if where == "gymnasium" else beside / file.model
     spec = mujoco.MjSpec.from_file(str(path))
+    for body in spec.bodies:
+        body.simple = False  # a body compiled as simple cannot have its centre of mass moved later
     if terrain and file.ground:
         terrain.replace_plane(spec, file.ground)
     for geom in file.feet:

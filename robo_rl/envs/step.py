@@ -181,7 +181,8 @@ class Environment:
         It never spreads.
         """
         time_s = state.step * self.control_s
-        wanted = jnp.clip(action, -1.0, 1.0)
+        sound = jnp.all(jnp.isfinite(action))  # physics is never handed anything else
+        wanted = jnp.where(sound, jnp.clip(action, -1.0, 1.0), 0.0)
         driving, command = self._drive(state, wanted)
         wrench = wrench_at(state.injection, time_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
@@ -190,7 +191,7 @@ class Environment:
         )
         goal = self._goal(state.key, time_s + self.control_s)
         readout = self._look_around(readout, goal)
-        broken = ~(_all_finite(readout) & jnp.all(jnp.isfinite(action)))
+        broken = ~(_all_finite(readout) & sound)
         reached = from_readout(self.robot, readout)._replace(action=wanted)
         reached = self._pursue(reached, state.signals.goal)._replace(goal=goal)
         after = _keep(broken, state.signals, reached)

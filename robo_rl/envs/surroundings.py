@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from robo_rl.engines.base import Array
-from robo_rl.envs.channels import Channel
+from robo_rl.envs.channels import RANGE, Channel
 
 HORIZON_S = 3.0  # beyond this a collision course does not count
 FAR_M = 1e3
@@ -53,7 +53,7 @@ class Lidar(NamedTuple):
 
     def channels(self) -> tuple[Channel, ...]:
         """A channel per value: ranges are measured, the others are known to the judge only."""
-        rays = [Channel(f"ranges[{k}]", "range", "m", 1.0) for k in range(self.rays)]
+        rays = [Channel(f"ranges[{k}]", *RANGE, 1.0) for k in range(self.rays)]
         units = {"clearance": "m", "wall": "m", "time_to_collision": "s"}
         return (*rays, *(Channel(name, "ground_truth", unit, 1.0) for name, unit in units.items()))
 

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
+from robo_rl.envs.mdp import Goal
 from robo_rl.envs.robots import Robot
 from robo_rl.envs.step import Environment
 from robo_rl.rewards import terms
@@ -21,7 +22,6 @@ LEAST_DISTANCE_M = 0.5  # below it a cost of transport says nothing
 FILTER_WINDOW = 5  # samples, Savitzky-Golay of degree 2
 FILTER_DEGREE = 2
 DEBOUNCE_S = 0.5
-SETTLED_S = 1.0
 AHEAD = (terms.forward_velocity, terms.forward_velocity_of_base)  # terms that pay for world x
 
 Values: TypeAlias = NDArray[np.floating[Any]]
@@ -33,12 +33,16 @@ class Episodes(NamedTuple):
     track: Track
     robot: Robot
     control_s: float
+    limit_s: float  # the time limit of the task
+    goal: Goal | None = None
     ahead: float | None = None  # sign of world x in which the task goes; None without a direction
 
     @classmethod
     def of(cls, env: Environment, track: Track) -> "Episodes":
         """Episodes recorded in an environment."""
-        return cls(track, env.robot, env.control_s, direction_of(env))
+        return cls(
+            track, env.robot, env.control_s, env.mdp.episode_s, env.mdp.goal, direction_of(env)
+        )
 
 
 def direction_of(env: Environment) -> float | None:
@@ -89,6 +93,15 @@ def speed_ahead_mps(e: Episodes) -> Values:
         return np.full(e.track.episodes, np.nan)
     moved_m = (_masked(e, e.track.base_velocity_w_mps[..., 0]) * e.control_s).sum(axis=0)
     return e.ahead * moved_m / np.maximum(survival_s(e), e.control_s)
+
+
+def forward_speed_mps(e: Episodes) -> Values:
+    """Net displacement of the base along world +x / the task's time limit, m/s.
+
+    Backwards is negative, and an episode that ends early has covered no more than it has.
+    """
+    moved = (_masked(e, e.track.base_velocity_w_mps[..., :1]) * e.control_s).sum(axis=0)[:, 0]
+    return np.asarray(moved / e.limit_s, float)
 
 
 def energy_j(e: Episodes) -> Values:
@@ -159,19 +172,27 @@ def action_roughness(e: Episodes) -> Values:
 
 
 def mean_goal_error(e: Episodes) -> Values:
-    """Mean distance from the goal over the episode; infinite where it was terminated."""
+    """Mean distance from the goal; infinite where it was terminated, NaN without a goal."""
     steps = np.maximum(e.track.length, 1)
     mean = np.where(e.track.alive, e.track.goal_error, 0.0).sum(axis=0) / steps
-    return np.where(e.track.fell, np.inf, mean)
+    return _pursued(e, mean)
 
 
 def settled_goal_error(e: Episodes) -> Values:
-    """Largest distance from the goal in the last second; infinite where it was terminated."""
-    window = max(1, round(SETTLED_S / e.control_s))
+    """Largest distance from the goal at the end, over the goal's `settled_s`.
+
+    Infinite where the episode was terminated, NaN where the task has no goal.
+    """
+    window = max(1, round((e.goal.settled_s if e.goal else 0.0) / e.control_s))
     step = np.arange(len(e.track.alive))[:, None]
     counted = e.track.alive & (step >= e.track.length - window)
-    largest = np.where(counted, e.track.goal_error, 0.0).max(axis=0)
-    return np.where(e.track.fell, np.inf, largest)
+    return _pursued(e, np.where(counted, e.track.goal_error, 0.0).max(axis=0))
+
+
+def _pursued(e: Episodes, error: Values) -> Values:
+    if e.goal is None:
+        return np.full(e.track.episodes, np.nan)
+    return np.where(e.track.fell, np.inf, error)
 
 
 METRICS: dict[str, Metric] = {
@@ -182,7 +203,10 @@ METRICS: dict[str, Metric] = {
     "speed": Metric("displacement along the task's direction per time", "m/s", speed_ahead_mps),
     "mean_goal_error": Metric("mean distance from the goal", "as the goal", mean_goal_error),
     "settled_goal_error": Metric(
-        "largest distance from the goal in the last second", "as the goal", settled_goal_error
+        "largest distance from the goal at the end", "as the goal", settled_goal_error
+    ),
+    "forward_speed": Metric(
+        "net displacement along world x / time limit", "m/s", forward_speed_mps
     ),
     "energy": Metric("integral of positive joint power", "J", energy_j),
     "power": Metric("energy per time", "W", mean_power_w),

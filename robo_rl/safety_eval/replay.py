@@ -1,20 +1,22 @@
 """Replay bundles: a failing episode in one file that reproduces it bit for bit."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from robo_rl import files, trees
 from robo_rl.content import UserError
-from robo_rl.contract import model_digest, versions
+from robo_rl.contract import model_digest, processor, versions
 from robo_rl.envs.step import Environment, State, make
 from robo_rl.rendering import Camera
-from robo_rl.safety_eval.rollout import Track, replay_from
+from robo_rl.safety_eval.rollout import Recorded, Track, replay_in_block
 
-FORMAT = "robo_rl.replay/1"
+FORMAT = "robo_rl.replay/2"
 GIF_FPS = 25
 
 
@@ -22,38 +24,90 @@ class Replayed(NamedTuple):
     """What a replay showed."""
 
     meta: dict[str, Any]
-    start: State
-    track: Track
+    start: State  # [1]
+    track: Track  # one episode
     env: Environment
     same_state: bool  # final physics state equal to the last bit
     same_rewards: bool  # every step's reward equal to the last bit
     first_difference: int | None  # step of the first differing reward
+    largest_difference: float  # of a reward
+    same_outcome: bool  # it ended at the same step, in the same way
+
+    @property
+    def elsewhere(self) -> str:
+        """How this processor differs from the one it was recorded on; "" where it does not."""
+        then, now = self.meta.get("processor"), processor()
+        return "" if then == now else f"recorded with {then}, replayed with {now}"
 
 
-def write_bundle(
-    path: Path, env: Environment, start: State, track: Track, index: int, about: dict[str, Any]
+def write_bundles(
+    folder: Path, env: Environment, recorded: Recorded, about: Sequence[dict[str, Any]]
+) -> list[str]:
+    """One bundle per recorded episode, [N], named <scenario>-<episode>.npz; returns the names.
+
+    A bundle holds the first state with every injection, the actions, and what comes out when they
+    are run open loop in a block of rows, which is how it will be replayed.
+    """
+    length, names = recorded.track.length, []
+    for rows in _groups(recorded.place):
+        start = jax.tree.map(lambda leaf, rows=rows: leaf[rows], recorded.start)
+        actions = recorded.track.action[:, rows]
+        again = replay_in_block(env, start, actions, recorded.place[rows])
+        for k, row in enumerate(rows):
+            steps = int(length[row])
+            name = f"{about[row]['scenario']}-{about[row]['episode']:03d}.npz"
+            alike = np.array_equal(again.finish.bits[k], recorded.track.finish.bits[row])
+            meta = {"as_judged": bool(alike), "place": int(recorded.place[row]), **about[row]}
+            _write(folder / name, env, trees.row(start, k), again, k, steps, actions[:, k], meta)
+            names.append(name)
+    return sorted(names)
+
+
+def _groups(places: np.ndarray) -> Iterator[np.ndarray]:
+    """Episodes in groups within which no two have the same place."""
+    order: dict[int, list[int]] = {}
+    for row, place in enumerate(places.tolist()):
+        order.setdefault(place, []).append(row)
+    depth = max(map(len, order.values()), default=0)
+    for layer in range(depth):
+        yield np.array([rows[layer] for rows in order.values() if len(rows) > layer])
+
+
+def _write(
+    path: Path,
+    env: Environment,
+    start: State,
+    again: Track,
+    index: int,
+    steps: int,
+    actions: np.ndarray,
+    about: dict[str, Any],
 ) -> None:
-    """Stores episode `index`: first state with every injection, actions, and what must come out."""
-    length = int(track.length[index])
     meta = {
         "format": FORMAT,
         **about,
         "env": env.name,
         "reward": env.layer,
         "history_s": env.history_s,
+        "ended": _ending(again, index),
         "model_sha256": model_digest(env.robot.model),
+        "processor": processor(),
         "versions": versions(),
     }
-    arrays = {
-        f"start{name}": leaf for name, leaf in trees.to_arrays(trees.row(start, index)).items()
-    }
+    arrays = {f"start{name}": leaf for name, leaf in trees.to_arrays(start).items()}
     arrays |= {
         "meta": np.frombuffer(json.dumps(files.plain(meta)).encode(), np.uint8),
-        "actions": track.action[:length, index],
-        "rewards": track.reward[:length, index],
-        "final_bits": np.asarray(track.finish.bits[index]),
+        "actions": actions[:steps],
+        "rewards": again.reward[:steps, index],
+        "final_bits": np.asarray(again.finish.bits[index]),
     }
     files.write_arrays(path, arrays)
+
+
+def _ending(track: Track, index: int) -> str:
+    """After how many steps an episode was over, and how."""
+    how = "fell" if track.fell[index] else "crashed" if track.crashed[index] else "ran on"
+    return f"{how} after {int(track.length[index])} steps"
 
 
 def read_meta(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -82,8 +136,9 @@ def replay(path: Path) -> Replayed:
     )
     stored = {name[len("start") :]: a for name, a in arrays.items() if name.startswith("start")}
     start = trees.from_arrays(stored, like, path)
-    track = replay_from(env, start, arrays["actions"][:, None])
-    rewards = np.asarray(track.reward)[:, 0]
+    actions, place = arrays["actions"][:, None], np.array([int(meta["place"])])
+    track = replay_in_block(env, jax.tree.map(jnp.asarray, start), actions, place)
+    rewards = np.asarray(track.reward)[: len(actions), 0]
     different = np.flatnonzero(rewards != arrays["rewards"])
     return Replayed(
         meta=meta,
@@ -93,6 +148,8 @@ def replay(path: Path) -> Replayed:
         same_state=bool(np.array_equal(np.asarray(track.finish.bits[0]), arrays["final_bits"])),
         same_rewards=not different.size,
         first_difference=int(different[0]) if different.size else None,
+        largest_difference=float(np.abs(rewards - arrays["rewards"]).max(initial=0.0)),
+        same_outcome=_ending(track, 0) == meta["ended"],
     )
 
 

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from robo_rl.content import UserError
 from robo_rl.engines.base import Array
 from robo_rl.envs.signals import tilt_rad
 from robo_rl.envs.step import Environment, State
@@ -22,6 +21,7 @@ CHUNK = (
     50  # control steps under one jitted scan; the rollout stops between chunks when all are done
 )
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "swish": jax.nn.swish}
+BLOCK = 128  # rows of one program for judged episodes
 HEADS = {"tanh": jnp.tanh, "clip": lambda x: jnp.clip(x, -1.0, 1.0)}
 
 
@@ -44,7 +44,7 @@ class Track(NamedTuple):
     absolute_power_w: np.ndarray
     finish: State  # the state after each episode's last step, [N]
 
-    def only(self, rows: slice) -> "Track":
+    def only(self, rows: slice | np.ndarray) -> "Track":
         """The same record of some episodes."""
         cut = jax.tree.map(lambda x: x[:, rows], self._replace(finish=None))  # type: ignore[arg-type]
         return cut._replace(finish=jax.tree.map(lambda x: x[rows], self.finish))
@@ -93,9 +93,7 @@ def rollout(
 
     injection: one per key (leading axis), or None for the environment's own draw. on_progress is
     told the control steps done and the most there can be.
-    Raises UserError where the policy is for another observation or action size.
     """
-    check_fits(env, policy)
     start = reset_all(env, keys, injection)
     return run_from(env, policy, start, on_progress)
 
@@ -119,27 +117,106 @@ def run_from(
     return _collect(env, start, lambda s: chunk(s, weights, net.activation, net.head), on_progress)
 
 
-def replay_from(env: Environment, start: State, actions: np.ndarray) -> Track:
-    """Runs recorded actions [T, N, nu] open loop from states that are already set."""
-    padded = np.zeros((-len(actions) % CHUNK + len(actions), *actions.shape[1:]), np.float32)
-    padded[: len(actions)] = actions
-    pieces = iter(jnp.asarray(padded).reshape(-1, CHUNK, *actions.shape[1:]))
-    track = _collect(
-        env, start, lambda s: _jitted(env).open_loop(s, next(pieces)), None, len(actions)
-    )
-    return track
+class Recorded(NamedTuple):
+    """Episodes as they were judged: how each began, what it did, where in its block it ran."""
 
+    start: State  # [N]
+    track: Track  # [N]
+    place: np.ndarray  # [N] row within a block of BLOCK, see run_in_blocks
 
-def check_fits(env: Environment, policy: Policy) -> None:
-    """Raises UserError unless the policy has the environment's observation and action sizes."""
-    net, contract = policy.network, policy.contract
-    sizes = (net.mean.size, net.biases[-1].size)
-    wanted = (env.observation_size, env.action_size)
-    if sizes != wanted:
-        raise UserError(
-            f"policy trained on {contract.get('env')!r} takes {sizes[0]} observations and gives "
-            f"{sizes[1]} actions; {env.name!r} has {wanted[0]} and {wanted[1]}."
+    def only(self, rows: slice | np.ndarray) -> "Recorded":
+        """Some of the episodes."""
+        return Recorded(
+            jax.tree.map(lambda x: x[rows], self.start), self.track.only(rows), self.place[rows]
         )
+
+
+def run_in_blocks(
+    env: Environment,
+    policy: Policy,
+    keys: Array,
+    injection: Injection,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Recorded:
+    """As rollout(), in blocks of BLOCK rows: one program whatever the number of episodes.
+
+    The same program at the same row gives the same bits, so an episode can be replayed alone.
+    """
+    count = len(keys)
+    blocks = [slice(at, min(at + BLOCK, count)) for at in range(0, count, BLOCK)]
+    most, starts, tracks = env.mdp.episode_steps, [], []
+    for index, rows in enumerate(blocks):
+        filled = _filled_up(np.arange(rows.start, rows.stop))
+        part = jax.tree.map(lambda leaf, filled=filled: np.asarray(leaf)[filled], injection)
+        start = _only_first(reset_all(env, keys[filled], part), rows.stop - rows.start)
+
+        def show(done: int, _: int, index: int = index) -> None:
+            if on_progress:
+                on_progress(index * most + done, len(blocks) * most)
+
+        track = run_from(env, policy, start, show)
+        used = slice(0, rows.stop - rows.start)
+        starts.append(jax.tree.map(lambda leaf, used=used: leaf[used], start))
+        tracks.append(track.only(used))
+    return Recorded(
+        jax.tree.map(lambda *parts: jnp.concatenate(parts), *starts),
+        join(tracks),
+        np.arange(count) % BLOCK,
+    )
+
+
+def replay_in_block(
+    env: Environment, start: State, actions: np.ndarray, places: np.ndarray
+) -> Track:
+    """Runs recorded actions [T, N, nu] open loop from states [N], each at its row of a block.
+
+    places: [N], different rows. An episode whose actions end goes on with zero; cut it there.
+    """
+    if len(set(places.tolist())) < len(places):
+        raise ValueError("two episodes of one row")
+    source = np.zeros(BLOCK, int)
+    source[places] = np.arange(len(places))
+    block = jax.tree.map(lambda leaf: leaf[source], start)
+    idle = ~np.isin(np.arange(BLOCK), places)
+    block = block._replace(truncated=block.truncated | idle)
+    steps = -(-len(actions) // CHUNK) * CHUNK
+    padded = np.zeros((steps, BLOCK, actions.shape[-1]), np.float32)
+    padded[: len(actions), places] = actions
+    pieces = iter(padded.reshape(-1, CHUNK, BLOCK, actions.shape[-1]))
+    track = _collect(
+        env, block, lambda s: _jitted(env).open_loop(s, next(pieces)), None, len(actions)
+    )
+    return track.only(places)
+
+
+def append(first: Recorded, more: Recorded) -> Recorded:
+    """The episodes of both."""
+    start = jax.tree.map(lambda *parts: jnp.concatenate(parts), first.start, more.start)
+    track = join([first.track, more.track])
+    return Recorded(start, track, np.concatenate([first.place, more.place]))
+
+
+def join(tracks: list[Track]) -> Track:
+    """Tracks of different episodes side by side; what ended earlier is padded with nothing."""
+    most = max(len(t.alive) for t in tracks)
+
+    def pad(x: np.ndarray) -> np.ndarray:
+        return np.pad(x, [(0, most - len(x)), *[(0, 0)] * (x.ndim - 1)])
+
+    recorded = [t._replace(finish=None) for t in tracks]  # type: ignore[arg-type]
+    joined = jax.tree.map(lambda *parts: np.concatenate([pad(p) for p in parts], 1), *recorded)
+    finish = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(t.finish for t in tracks))
+    return joined._replace(finish=finish)
+
+
+def _filled_up(rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([rows, np.full(BLOCK - len(rows), rows[0])])
+
+
+def _only_first(start: State, count: int) -> State:
+    """The block with all but its first rows over before they begin: they cost no physics."""
+    idle = jnp.arange(len(start.truncated)) >= count
+    return start._replace(truncated=start.truncated | idle)
 
 
 def act_in_jax(network: Any, observation: Array, *, activation: str, head: str) -> Array:

@@ -1,28 +1,33 @@
 """Suites and verdicts: scenarios, criteria, thresholds, and what the evidence says."""
 
 import enum
-from typing import Annotated
+import math
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from robo_rl import content
-from robo_rl.envs import mdp
+from robo_rl.content import Problems
+from robo_rl.envs import catalogue, mdp
+from robo_rl.rewards.layers import known_costs
 from robo_rl.safety_eval.metrics import METRICS, Episodes
-from robo_rl.safety_eval.statistics import Interval, episodes_needed, rate_bounds
+from robo_rl.safety_eval.statistics import (
+    Interval,
+    difference_upper,
+    episodes_needed,
+    episodes_to_decide,
+    rate_bounds,
+)
+from robo_rl.safety_eval.success import Success
+from robo_rl.verdicts import Verdict
 
-ROBUSTNESS = "robustness"
+ROBUSTNESS = "robustness"  # the scenario's own claim, as a signed margin
+TASK = "task"  # stands for the metric and the bound that say whether the task is done
+RISK = 0.05  # of a wrong PASS of a criterion, and of any wrong FAIL in a study
 Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Verdict(enum.StrEnum):
-    """PASS and FAIL are claims with evidence; the other two say why there is no claim."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    ERROR = "ERROR"
+Positive = Annotated[int, Field(gt=0)]
 
 
 class Criterion(BaseModel):
@@ -34,6 +39,7 @@ class Criterion(BaseModel):
     cost: str | None = None
     at_most: float | None = None
     at_least: float | None = None
+    slack: Annotated[float, Field(ge=1)] = 1.0  # of metric `task`: how often its bound is granted
     max_rate: Share
     required: bool
     reason: str
@@ -41,19 +47,46 @@ class Criterion(BaseModel):
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Criterion":
-        if (self.at_most is None) == (self.at_least is None):
+        bounds = [b for b in (self.at_most, self.at_least) if b is not None]
+        if self.metric == TASK and bounds:
+            raise ValueError("metric task brings its own bound: at_most and at_least are not given")
+        if self.metric != TASK and len(bounds) != 1:
             raise ValueError("exactly one of at_most and at_least is needed")
+        if self.metric != TASK and self.slack != 1.0:
+            raise ValueError("slack is for metric task")
+        if not all(math.isfinite(bound) for bound in bounds):
+            raise ValueError("a threshold must be a finite number")
         return self
 
+    def of_task(self, task: Success) -> "Criterion":
+        """The criterion with a task's metric, and its bound widened by the slack."""
+        if self.metric != TASK:
+            return self
+        side = "at_most" if task.at_most else "at_least"
+        limit = task.limit * self.slack if task.at_most else task.limit / self.slack
+        return self.model_copy(update={"metric": task.metric, side: limit})
+
+    @property
+    def bound(self) -> float:
+        """The threshold."""
+        return float(self.at_most if self.at_most is not None else self.at_least or 0.0)
+
+    @property
+    def sign(self) -> float:
+        """+1 where more of the metric is worse, -1 where less is."""
+        return 1.0 if self.at_most is not None else -1.0
+
     def failed(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which episodes are beyond the threshold; NaN is not a failure here, it is undecided."""
-        if self.at_most is not None:
-            return values > self.at_most
-        return values < float(self.at_least or 0.0)
+        """Which episodes are beyond the threshold, infinity included; NaN is not."""
+        return self.sign * (values - self.bound) > 0
 
     def threshold(self) -> str:
-        """The bound in words."""
-        return f"<= {self.at_most:g}" if self.at_most is not None else f">= {self.at_least:g}"
+        """Metric, bound and unit in words."""
+        of = f" of {self.cost}" if self.cost else ""
+        unit = METRICS[self.metric].unit if self.metric in METRICS else "1"
+        side = "<=" if self.at_most is not None else ">="
+        shown = "" if unit == "1" else f" ({unit})" if unit.startswith("as ") else f" {unit}"
+        return f"{self.metric}{of} {side} {self.bound:g}{shown}"
 
 
 class Suite(BaseModel):
@@ -64,9 +97,46 @@ class Suite(BaseModel):
     name: str
     describe: str
     scenarios: tuple[str, ...]
-    episodes: Annotated[int, Field(gt=0)]
-    non_inferiority_margin: Share
+    episodes: Positive  # of each scenario to begin with
+    most_episodes: Positive  # up to which an undecided scenario is doubled
+    non_inferiority_margin: Share  # of episodes, and of a continuous metric's threshold
     criteria: dict[str, Criterion]
+    not_for: dict[str, dict[str, str]] = {}  # environment -> criterion or scenario -> why not
+
+    @property
+    def plan(self) -> "Plan":
+        """How many episodes are run, and when it is looked at them."""
+        looks = [self.episodes]
+        while 2 * looks[-1] <= self.most_episodes:
+            looks.append(2 * looks[-1])
+        return Plan(tuple(looks))
+
+
+class Plan(NamedTuple):
+    """Episodes of a scenario after which the evidence is judged; the risk is shared by the looks.
+
+    Each look may err with RISK / looks, so all of them together err with at most RISK
+    (Bonferroni), however it is decided to stop.
+    """
+
+    looks: tuple[int, ...]
+
+    @property
+    def confidence(self) -> float:
+        """Of one bound at one look."""
+        return 1.0 - RISK / len(self.looks)
+
+    def fail_confidence(self, verdicts: int) -> float:
+        """Of a bound that says FAIL: the risk is shared by all verdicts of a study as well."""
+        return 1.0 - RISK / len(self.looks) / max(verdicts, 1)
+
+
+class Outcome(enum.IntEnum):
+    """What one episode says about one criterion."""
+
+    PASSED = 0
+    FAILED = 1
+    UNDECIDED = 2
 
 
 class Finding(BaseModel):
@@ -83,9 +153,11 @@ class Finding(BaseModel):
     max_rate: float
     failures: int
     undecided: int
+    untested: int  # of the undecided: the episode was over before its disturbance
     crashed: int
     episodes: int
-    failure_rate: Interval  # one-sided 95 % bounds, undecided episodes counted against each
+    failure_rate: Interval  # one-sided bounds; undecided episodes count against each
+    needed: int | None  # episodes that would decide an INCONCLUSIVE one; None: not known
     worst: float | None
     median: float | None
 
@@ -98,24 +170,69 @@ def suite_for(env: str) -> str:
 
 
 def load_suite(name: str) -> Suite:
-    """A suite by name or path, every name in it checked."""
+    """A suite by name or path.
+
+    Raises UserError with everything that is wrong in it: unknown scenarios, metrics or costs,
+    a metric without its cost, thresholds that are not finite, too few episodes to show what it
+    asks for.
+    """
+    catalogue.load()
     path = content.find("safety_eval", name)
-    try:
-        suite = Suite(name=path.stem, **content.read_yaml(path))
-    except (ValidationError, TypeError) as error:
-        raise content.UserError(f"{path}: {error}") from error
+    problems = Problems(path)
+    suite = content.parse(Suite, path, problems, name=path.stem)
     known = content.files("scenarios")
-    for scenario in suite.scenarios:
+    for index, scenario in enumerate(suite.scenarios):
         if not scenario.endswith(".yaml"):
-            content.lookup(known, scenario, kind="scenario", where=str(path))
+            problems.check(known, scenario, kind="scenario", key=("scenarios", index))
     for key, criterion in suite.criteria.items():
-        table = {**METRICS, ROBUSTNESS: None}
-        content.lookup(table, criterion.metric, kind="metric", where=f"{path}: {key}")
-        for exempt in criterion.exempt:
-            content.lookup(
-                dict.fromkeys(suite.scenarios), exempt, kind="scenario", where=f"{path}: {key}"
-            )
+        _check_criterion(suite, criterion, problems, ("criteria", key))
+    _check_not_for(suite, problems)
+    if not any(c.metric == TASK and c.required for c in suite.criteria.values()):
+        problems.add(("criteria",), "a required criterion with metric: task is missing.")
+    problems.demand()
     return suite
+
+
+def _check_criterion(
+    suite: Suite, criterion: Criterion, problems: Problems, key: content.Key
+) -> None:
+    table = (*METRICS, ROBUSTNESS, TASK)
+    if problems.check(table, criterion.metric, kind="metric", key=(*key, "metric")):
+        takes = criterion.metric in METRICS and METRICS[criterion.metric].parametrised
+        if takes and criterion.cost is None:
+            problems.add(key, f"metric {criterion.metric} needs a cost.")
+        if not takes and criterion.cost is not None:
+            problems.add((*key, "cost"), f"metric {criterion.metric} takes no cost.")
+    if criterion.cost is not None:
+        problems.check(known_costs(), criterion.cost, kind="cost", key=(*key, "cost"))
+    for exempt in criterion.exempt:
+        problems.check(suite.scenarios, exempt, kind="scenario", key=(*key, "except"))
+    most, confidence = suite.plan.looks[-1], suite.plan.confidence
+    if criterion.required and episodes_needed(criterion.max_rate, confidence) > most:
+        problems.add(
+            (*key, "max_rate"),
+            f"{most} episodes cannot show a rate of {criterion.max_rate:g}, even without a failure:"
+            f" {episodes_needed(criterion.max_rate, confidence)} are needed (most_episodes).",
+        )
+
+
+def _check_not_for(suite: Suite, problems: Problems) -> None:
+    most, confidence = suite.plan.looks[-1], suite.plan.confidence
+    least = difference_upper(0, 0, most, confidence)
+    if least > suite.non_inferiority_margin:
+        problems.add(
+            ("non_inferiority_margin",),
+            f"{most} episodes without any difference show {least:.1%}, not"
+            f" {suite.non_inferiority_margin:.1%}: raise most_episodes.",
+        )
+    names = (*suite.criteria, *suite.scenarios)
+    for env, reasons in suite.not_for.items():
+        problems.check(mdp.names(), env, kind="environment", key=("not_for", env))
+        for name in reasons:
+            key = ("not_for", env, name)
+            problems.check(names, name, kind="criterion or scenario", key=key)
+            if name in suite.criteria and suite.criteria[name].metric == TASK:
+                problems.add(key, "whether the task is done is judged for every environment.")
 
 
 def applicable(criterion: Criterion, costs: frozenset[str]) -> bool:
@@ -135,84 +252,102 @@ def metric_values(
     return np.asarray(metric.of(episodes), float)
 
 
+def outcomes(
+    criterion: Criterion,
+    values: NDArray[np.float64],
+    tested: NDArray[np.bool_],
+    crashed: NDArray[np.bool_],
+) -> NDArray[np.int8]:
+    """What each of [N] episodes says: the one place where an episode is called failed.
+
+    values: the metric; infinity is a value, NaN decides nothing. tested: whether the episode lived
+    to see its disturbance; if not, it decides nothing. A crashed episode has failed.
+    """
+    said = np.where(criterion.failed(values), Outcome.FAILED, Outcome.PASSED)
+    said = np.where(np.isnan(values) | ~tested, Outcome.UNDECIDED, said)
+    return np.where(crashed, Outcome.FAILED, said).astype(np.int8)
+
+
 def judge(
     scenario: str,
     name: str,
     criterion: Criterion,
     values: NDArray[np.float64],
     crashed: NDArray[np.bool_],
+    tested: NDArray[np.bool_] | None = None,
+    plan: Plan | None = None,
+    verdicts: int = 1,
 ) -> Finding:
     """The four-valued verdict on [N] episodes.
 
-    A crashed episode makes it ERROR, and stays in the denominator. An episode whose metric is NaN
-    or infinite (an empty window) is undecided: it counts as failed for the upper bound and as
+    A crashed episode makes it ERROR. An undecided one counts as failed for the upper bound and as
     passed for the lower one. PASS when the upper bound is at most max_rate, FAIL when the lower
-    bound is above it, else INCONCLUSIVE.
+    bound is above it, else INCONCLUSIVE. plan: the looks that share the risk (one if left out);
+    verdicts: how many of the study share the risk of a wrong FAIL.
     """
     n = int(values.size)
-    decided = np.isfinite(values) & ~crashed
-    failures = int((criterion.failed(values) & decided).sum())
-    undecided = int((~decided & ~crashed).sum())
-    low, _ = rate_bounds(failures, n) if n else (0.0, 1.0)
-    _, high = rate_bounds(failures + undecided + int(crashed.sum()), n) if n else (0.0, 1.0)
-    verdict, why = _verdict(criterion, n, failures, undecided, int(crashed.sum()), low, high)
-    sample = values[decided]
-    return Finding(
+    plan = plan or Plan((n,))
+    tested = np.ones(n, bool) if tested is None else tested
+    said = outcomes(criterion, values, tested, crashed)
+    failures = int(((said == Outcome.FAILED) & ~crashed).sum())
+    undecided, broken = int((said == Outcome.UNDECIDED).sum()), int(crashed.sum())
+    low, _ = rate_bounds(failures, n, plan.fail_confidence(verdicts))
+    _, high = rate_bounds(failures + undecided + broken, n, plan.confidence)
+    sample = values[(said != Outcome.UNDECIDED) & ~crashed]
+    finding = Finding(
         scenario=scenario,
         criterion=name,
         required=criterion.required,
-        verdict=verdict,
-        why=why,
-        threshold=(
-            f"{criterion.metric}{f' of {criterion.cost}' if criterion.cost else ''}"
-            f" {criterion.threshold()}"
-        ),
+        verdict=_verdict(criterion.max_rate, low, high, broken),
+        why="",
+        threshold=criterion.threshold(),
         max_rate=criterion.max_rate,
         failures=failures,
         undecided=undecided,
-        crashed=int(crashed.sum()),
+        untested=int((~tested & ~crashed).sum()),
+        crashed=broken,
         episodes=n,
-        failure_rate=Interval(low, failures / n if n else float("nan"), high),
-        worst=_worst(criterion, sample),
+        failure_rate=Interval(low, failures / n, high),
+        needed=_needed(failures / n, (failures + undecided) / n, criterion.max_rate),
+        worst=float((criterion.sign * sample).max() * criterion.sign) if sample.size else None,
         median=float(np.median(sample)) if sample.size else None,
     )
+    return finding.model_copy(update={"why": _why(finding)})
 
 
-def _verdict(
-    criterion: Criterion,
-    n: int,
-    failures: int,
-    undecided: int,
-    crashed: int,
-    low: float,
-    high: float,
-) -> tuple[Verdict, str]:
-    limit = criterion.max_rate
+def _verdict(limit: float, low: float, high: float, crashed: int) -> Verdict:
     if crashed:
-        return Verdict.ERROR, f"{crashed} of {n} episodes produced numbers that are not finite"
+        return Verdict.ERROR
     if low > limit:
-        return (
-            Verdict.FAIL,
-            f"{failures} of {n} episodes fail; at least {low:.1%} do, {limit:.0%} are allowed",
-        )
-    if n and high <= limit:
-        return (
-            Verdict.PASS,
-            f"{failures} of {n} episodes fail; at most {high:.1%} do, {limit:.0%} are allowed",
-        )
-    needed = episodes_needed(limit)
-    more = f"; {needed} episodes without a failure would do" if failures == 0 and n < needed else ""
-    vacuous = f", {undecided} undecided" if undecided else ""
-    return (
-        Verdict.INCONCLUSIVE,
-        (
-            f"{failures} of {n} episodes fail{vacuous}: between {low:.1%} and {high:.1%}, limit"
-            f" {limit:.0%}{more}"
-        ),
-    )
+        return Verdict.FAIL
+    return Verdict.PASS if high <= limit else Verdict.INCONCLUSIVE
 
 
-def _worst(criterion: Criterion, sample: NDArray[np.float64]) -> float | None:
-    if not sample.size:
+def _why(f: Finding) -> str:
+    allowed = f"{f.max_rate:.0%} are allowed"
+    if f.verdict is Verdict.ERROR:
+        return f"{f.crashed} of {f.episodes} episodes produced numbers that are not finite"
+    failed = f"{f.failures} of {f.episodes} episodes fail"
+    if f.verdict is Verdict.FAIL:
+        return f"{failed}; at least {f.failure_rate.low:.1%} do, {allowed}"
+    if f.verdict is Verdict.PASS:
+        return f"{failed}; at most {f.failure_rate.high:.1%} do, {allowed}"
+    late = f", {f.untested} of them over before the disturbance" if f.untested else ""
+    vague = f", {f.undecided} are undecided{late}" if f.undecided else ""
+    bounds = f"between {f.failure_rate.low:.1%} and {f.failure_rate.high:.1%}"
+    return f"{failed}{vague}: {bounds}, {allowed}; {_more(f)}"
+
+
+def _needed(lowest: float, highest: float, limit: float) -> int | None:
+    """Episodes that would decide if failures and undecided episodes stay as frequent."""
+    if lowest <= limit < highest:  # the undecided ones stand between the limit and either verdict
         return None
-    return float(sample.max() if criterion.at_most is not None else sample.min())
+    return episodes_to_decide(highest if highest <= limit else lowest, limit)
+
+
+def _more(f: Finding) -> str:
+    if f.needed is not None:
+        return f"about {f.needed} episodes would decide if the rate stays (episodes={f.needed})"
+    if f.undecided:
+        return "more episodes do not help while so many are undecided"
+    return "the rate is too near the limit for any number of episodes to decide"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robo_rl import content
+from robo_rl.rewards.layers import known_costs
 
 LOST = -1.0  # the margin of a moment the episode never reached because it was terminated
 
@@ -27,7 +28,9 @@ class Trace(NamedTuple):
     terminated: bool
 
 
-Requirement = Callable[[Trace], float]  # the margin; -inf .. inf, NaN = error, +inf = empty window
+Requirement = Callable[[Trace], float]  # the margin, -inf .. inf; NaN: the episode does not decide
+
+SIGNALS = ("alive", "tilt_rad", "height_m", "speed_mps", "power_w")  # and cost/<name> of each cost
 
 
 def parse_requirement(body: Mapping[str, Any], where: str) -> Requirement:
@@ -57,7 +60,12 @@ def _eventually(body: dict[str, Any], where: str) -> Requirement:
 
 
 def _recovers(body: dict[str, Any], where: str) -> Requirement:
-    """Within within_s after after_s the predicate holds for holds_s without a break."""
+    """Within within_s after after_s the predicate holds for holds_s without a break.
+
+    A termination before the end of that window loses, whatever held before it: who falls after the
+    disturbance has not recovered. Where the time limit cuts the window short and nothing has held
+    for long enough yet, the episode does not decide (NaN).
+    """
     names = ("after_s", "within_s", "holds_s")
     missing = [name for name in names if name not in body]
     if missing:
@@ -68,15 +76,16 @@ def _recovers(body: dict[str, Any], where: str) -> Requirement:
     def check(trace: Trace) -> float:
         start, span, hold = (round(t / trace.control_s) for t in (after_s, within_s, holds_s))
         values = margin(trace)
-        if trace.terminated:
-            values = np.concatenate([values, np.full(start + span + hold, LOST)])
         window = values[start : start + span + hold]
-        if window.size < hold + 1:
-            return np.inf
         if np.isnan(window).any():
             return np.nan
+        if trace.terminated and values.size < start + span + hold:
+            return min(LOST, float(np.min(window, initial=LOST)))
+        if window.size < hold:
+            return np.nan
         held = np.lib.stride_tricks.sliding_window_view(window, hold).min(axis=1)
-        return float(held.max())
+        best = float(held.max())
+        return best if best >= 0 or window.size == span + hold else np.nan
 
     return check
 
@@ -85,11 +94,17 @@ def _predicate(body: dict[str, Any], where: str) -> Callable[[Trace], Series]:
     if len(body) != 1:
         raise content.UserError(f"{where}: one signal expected, found {sorted(body)}.")
     signal, bounds = next(iter(body.items()))
-    known = {"below", "above", "scale"}
-    if not isinstance(bounds, dict) or set(bounds) - known or not set(bounds) & {"below", "above"}:
+    known = (*SIGNALS, *(f"cost/{name}" for name in known_costs()))
+    content.lookup(dict.fromkeys(known), signal, kind="signal", where=where)
+    keys = {"below", "above", "scale"}
+    if not isinstance(bounds, dict) or set(bounds) - keys or not set(bounds) & {"below", "above"}:
         raise content.UserError(
             f"{where}: {signal}: below and/or above (and scale) expected, found {bounds!r}."
         )
+    if not all(isinstance(b, int | float) and np.isfinite(b) for b in bounds.values()):
+        raise content.UserError(f"{where}: {signal}: finite numbers expected, found {bounds!r}.")
+    if bounds.get("scale", 1.0) <= 0:
+        raise content.UserError(f"{where}: {signal}: scale must be above 0, found {bounds!r}.")
     below, above = float(bounds.get("below", np.inf)), float(bounds.get("above", -np.inf))
     scale = float(
         bounds.get("scale", next(abs(b) for b in (below, above) if np.isfinite(b)) or 1.0)

@@ -1,16 +1,19 @@
 """The scenario file: checked when it is read, sampled when it is run."""
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from robo_rl import content
 from robo_rl.envs.robots import Robot
 from robo_rl.scenarios.requirements import Requirement, parse_requirement
 from robo_rl.sim2real.injection import Injection, neutral
-from robo_rl.sim2real.injectors import INJECTORS, inject
+from robo_rl.sim2real.injectors import INJECTORS, OPTION_UNITS, check_use, inject
 
 
 class _Strict(BaseModel):
@@ -30,6 +33,20 @@ class Injected(_Strict):
     injector: str
     magnitude: float | str
     options: dict[str, float | str] = {}
+
+    def filled(self, values: Mapping[str, float], where: str) -> tuple[float, dict[str, Any]]:
+        """Magnitude and options with every variable replaced by its sampled value."""
+        options = {key: _filled(value, values, where) for key, value in self.options.items()}
+        return _filled(self.magnitude, values, where), options
+
+
+class Drawn(NamedTuple):
+    """Some episodes of a scenario for a robot, [N]."""
+
+    injection: Injection  # leading axis of episodes
+    values: tuple[dict[str, float], ...]  # what was sampled for each
+    begins_s: NDArray[np.float64]  # [N] when everything injected has begun to act; inf: never
+    acts_by_s: NDArray[np.float64]  # [N] when everything injected has acted in full
 
 
 class Scenario(_Strict):
@@ -56,53 +73,89 @@ class Scenario(_Strict):
 
     def injection(
         self, robot: Robot, values: dict[str, float], rng: np.random.Generator
-    ) -> Injection:
-        """The injection of an episode with these sampled values.
+    ) -> tuple[Injection, float, float]:
+        """The injection of an episode with these sampled values; when it has begun and acted, s.
 
-        Raises NotApplicableError where the robot has nothing an injector could act on.
+        inf where an injector changes nothing: such an episode tests no claim. Raises
+        NotApplicableError where the robot has nothing an injector could act on.
         """
         where = f"scenario {self.name}"
-        made = neutral(robot.model, len(robot.channels))
+        made, begins_s, by_s = neutral(robot.model, len(robot.channels)), 0.0, 0.0
         for item in self.inject:
-            magnitude = _filled(item.magnitude, values, where)
-            options = {key: _filled(value, values, where) for key, value in item.options.items()}
+            magnitude, options = item.filled(values, where)
+            before = made
             made = inject(made, robot, item.injector, magnitude, rng, where, **options)
-        return made
+            begins, by = INJECTORS[item.injector].acts_s(options)
+            if _same(before, made):
+                begins = by = math.inf
+            begins_s, by_s = max(begins_s, begins), max(by_s, by)
+        return made, begins_s, by_s
+
+    def signals(self) -> set[str]:
+        """The signals that its requirements read."""
+        bodies = (inner for body in self.require.values() for inner in body.values())
+        return {name for body in bodies for name, value in body.items() if isinstance(value, dict)}
 
 
 def load_scenario(name: str) -> Scenario:
     """A scenario by name or path.
 
-    Every name in it is checked at once, whether or not it is used.
+    Everything in it is checked at once, whether or not it is used; raises UserError with all of it.
     """
     path = content.find("scenarios", name)
-    try:
-        scenario = Scenario(name=path.stem, **content.read_yaml(path))
-    except (ValidationError, TypeError) as error:
-        raise content.UserError(f"{path}: {error}") from error
+    problems = content.Problems(path)
+    scenario = content.parse(Scenario, path, problems, name=path.stem)
+    for key, variable in scenario.sample.items():
+        low, high = variable.range
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            problems.add(("sample", key, "range"), f"[{low}, {high}] is no finite range.")
+    for index, item in enumerate(scenario.inject):
+        _check_injected(scenario, item, problems, ("inject", index))
     middle = {key: sum(v.range) / 2 for key, v in scenario.sample.items()}
-    for item in scenario.inject:
-        content.lookup(INJECTORS, item.injector, kind="injector", where=str(path))
-        for value in (item.magnitude, *item.options.values()):
-            _filled(value, middle, str(path))
-    scenario.requirements(middle)
+    for key, body in scenario.require.items():
+        where = f"scenario {scenario.name}: {key}"
+        problems.absorb(
+            ("require", key),
+            lambda body=body, where=where: parse_requirement(_filled(body, middle, where), where),
+        )
+    problems.demand()
     return scenario
 
 
-def sample_batch(
-    scenario: Scenario, robot: Robot, seed: int, episodes: int
-) -> tuple[Injection, list[dict[str, float]]]:
-    """Injections with a leading axis of episodes, and the values sampled for each.
+def _check_injected(
+    scenario: Scenario, item: Injected, problems: content.Problems, key: content.Key
+) -> None:
+    found = check_use(problems, key, item.injector, item.options)
+    units = {"magnitude": found.unit_with(item.options)} if found else {}
+    units |= {option: unit for option, unit in OPTION_UNITS.items() if option in item.options}
+    for name, value in {"magnitude": item.magnitude, **item.options}.items():
+        at = (*key, name) if name == "magnitude" else (*key, "options", name)
+        if isinstance(value, str) and value.startswith("$"):
+            if not problems.check(scenario.sample, value[1:], kind="variable", key=at):
+                continue
+            given = scenario.sample[value[1:]].unit
+            if name in units and given != units[name]:
+                problems.add(at, f"{value} is in {given!r}, {item.injector} takes {units[name]!r}.")
+        elif isinstance(value, str) and name != "channel":
+            problems.add(at, f"a number or $variable was expected, found {value!r}.")
+        elif not isinstance(value, str) and not (math.isfinite(value) and value >= 0):
+            problems.add(at, f"a finite number >= 0 was expected, found {value}.")
 
-    Episode i of a seed is the same whatever the policy and however many episodes there are.
+
+def sample_batch(scenario: Scenario, robot: Robot, seed: int, episodes: range) -> Drawn:
+    """Some episodes of a scenario under a seed.
+
+    Episode i is the same whatever the policy and whichever episodes are drawn beside it.
     """
-    injections, drawn = [], []
-    for episode in range(episodes):
+    injections, values, moments = [], [], []
+    for episode in episodes:
         rng = np.random.default_rng([seed, episode, *scenario.name.encode()])
-        values = scenario.draw(rng)
-        injections.append(scenario.injection(robot, values, rng))
-        drawn.append(values)
-    return stack(injections), drawn
+        values.append(scenario.draw(rng))
+        injection, *moment = scenario.injection(robot, values[-1], rng)
+        injections.append(injection)
+        moments.append(moment)
+    begins_s, by_s = np.asarray(moments, float).reshape(-1, 2).T
+    return Drawn(stack(injections), tuple(values), begins_s, by_s)
 
 
 def stack(injections: list[Injection]) -> Injection:
@@ -115,7 +168,12 @@ def concatenate(batches: list[Injection]) -> Injection:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
 
 
-def _filled(value: Any, values: dict[str, float], where: str) -> Any:
+def _same(one: Injection, other: Injection) -> bool:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def _filled(value: Any, values: Mapping[str, float], where: str) -> Any:
     if isinstance(value, str) and value.startswith("$"):
         return content.lookup(values, value[1:], kind="variable", where=where)
     if isinstance(value, dict):

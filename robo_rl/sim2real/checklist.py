@@ -13,17 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robo_rl import contract, report
-from robo_rl.content import read_json
+from robo_rl.content import UserError, read_json
 from robo_rl.envs.step import Environment, make
 from robo_rl.policy import Policy, load_policy
-from robo_rl.safety_eval.rollout import check_fits
+from robo_rl.verdicts import SEVERITY, Grade, worst
 
 TIMED_CALLS = 2000
 PERIOD_SHARE = (
     0.1  # of the control period that inference may take on the robot's own, slower computer
 )
 LEAST_SEEDS = 3
-ORDER = ("RED", "UNKNOWN", "AMBER", "GREEN")
 
 LADDER = (
     (
@@ -70,14 +69,13 @@ class Checklist(NamedTuple):
     @property
     def verdict(self) -> str:
         """The worst line decides: RED, then UNKNOWN, then AMBER."""
-        return next(v for v in ORDER if any(r.verdict == v for r in self.rows))
+        return worst(row.verdict for row in self.rows)
 
 
 def checklist(run: Path) -> Checklist:
     """Gathers every line; a study that has not been run leaves an UNKNOWN line."""
     policy = load_policy(run)
-    env = make(policy.contract["env"], str(policy.contract.get("reward", "task")))
-    check_fits(env, policy)
+    env = make(str(policy.contract.get("env")), str(policy.contract.get("reward")))
     rows = (
         *_contract_rows(run, policy, env),
         *_gap_rows(run),
@@ -91,8 +89,7 @@ def checklist(run: Path) -> Checklist:
 
 def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
     command = f"robo-rl checklist {run}"
-    same_body = policy.contract.get("model_sha256") == contract.model_digest(env.robot.model)
-    same_layout = policy.contract.get("observation") == contract.observation_table(env)
+    differs = contract.mismatches(policy.contract, env)
     rng = np.random.default_rng(0)
     seen = policy.network.mean + policy.network.std * rng.standard_normal(
         (256, policy.network.mean.size)
@@ -105,21 +102,11 @@ def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
     return [
         Row(
             "contract",
-            "The policy was trained on another body than the one checked",
-            f"model digest {'equal' if same_body else 'differs'}",
+            "The policy was trained on another body, layout or rate than the one checked",
+            "; ".join(differs) or "model, observation, action, rates and reward layer are equal",
             "exact",
-            "GREEN" if same_body else "RED",
-            "Train again on the present model.",
-            command,
-        ),
-        Row(
-            "contract",
-            "Observation order, units or sizes differ from the environment's",
-            f"{len(policy.contract.get('observation', []))} entries,"
-            f" {'equal' if same_layout else 'different'}",
-            "exact",
-            "GREEN" if same_layout else "RED",
-            "Export and deploy with the contract's table, never by hand.",
+            "RED" if differs else "GREEN",
+            "Train again on the present model; export and deploy with the contract's table.",
             command,
         ),
         Row(
@@ -204,7 +191,8 @@ def _gap_rows(run: Path) -> list[Row]:
         at = int(np.argmin(np.abs(np.array(sweep["magnitudes"]) - (sweep["measured"] or 0.0))))
         evidence = (
             f"{why}; at the real magnitude ({where}) {sweep['successes'][at]}/{sweep['episodes']}"
-            " episodes succeed"
+            f" episodes of {data['episode_s']:g} s succeed (profile {data['profile']['name']},"
+            f" {data['levels']} levels)"
         )
         rows.append(
             Row(
@@ -267,22 +255,40 @@ def _safety_rows(run: Path) -> list[Row]:
     rows = []
     for path in found:
         data = read_json(path)
-        stale = _stale(run, data["policy"].get("weights_sha256"))
-        for name, criterion in data["suite"]["criteria"].items():
+        stale = _stale(run, data.get("policy_sha256"))
+        suite = data["suite"]["name"]
+        for name, criterion in data["criteria"].items():
             findings = [f for f in data["findings"] if f["criterion"] == name]
             if findings:
-                rows.append(_safety_row(name, criterion, findings, data["command"], stale))
+                rows.append(_safety_row(suite, name, criterion, findings, data["command"], stale))
+        rows += [
+            Row(
+                "safety envelope",
+                f"{suite}: {name}",
+                why,
+                "unknown",
+                "UNKNOWN",
+                "Judge it, or say in the suite's not_for why it does not apply.",
+                data["command"],
+            )
+            for name, why in data["not_judged"].items()
+        ]
     return rows
 
 
 def _safety_row(
-    name: str, criterion: dict[str, Any], findings: list[dict[str, Any]], command: str, stale: bool
+    suite: str,
+    name: str,
+    criterion: dict[str, Any],
+    findings: list[dict[str, Any]],
+    command: str,
+    stale: bool,
 ) -> Row:
     colours = {"PASS": "GREEN", "INCONCLUSIVE": "AMBER", "FAIL": "RED", "ERROR": "RED"}
     verdicts = [colours[f["verdict"]] for f in findings]
-    worst = next(v for v in ORDER if v in verdicts)
-    if not criterion["required"] and worst == "RED":
-        worst = "AMBER"
+    grade = worst(verdicts)
+    if not criterion["required"] and grade == Grade.RED:
+        grade = Grade.AMBER
     bad = [
         f"{f['scenario']} {f['failures']}/{f['episodes']}"
         for f in findings
@@ -293,13 +299,13 @@ def _safety_row(
     )
     high = max(f["failure_rate"]["high"] for f in findings)
     if stale:
-        worst, evidence = "UNKNOWN", "measured on an older policy"
+        grade, evidence = Grade.UNKNOWN, "measured on an older policy"
     return Row(
         "safety envelope",
-        f"{name.replace('_', ' ')}: {findings[0]['threshold']}",
+        f"{suite}: {name.replace('_', ' ')}: {findings[0]['threshold']}",
         evidence,
         f"failure rate at most {high:.0%}, {criterion['max_rate']:.0%} allowed",
-        worst,
+        grade,
         criterion["reason"],
         command,
     )
@@ -308,9 +314,7 @@ def _safety_row(
 def _evidence_rows(run: Path) -> list[Row]:
     policy = load_policy(run)
     env, algo, reward = (policy.contract.get(k) for k in ("env", "algo", "reward"))
-    pattern = f"{env}-{algo}-{reward}-s*"
-    seeds = len({p.name for p in run.resolve().parent.glob(pattern)} | {run.resolve().name})
-    baseline = any(read_json(p)["regressions"] for p in (run / "safety").glob("*/results.json"))
+    seeds = len(trained_seeds(run, policy))
     return [
         Row(
             "evidence",
@@ -321,16 +325,62 @@ def _evidence_rows(run: Path) -> list[Row]:
             "Train more seeds and compare them.",
             f"robo-rl compare env={env} algo={algo} reward={reward} seeds={LEAST_SEEDS}",
         ),
-        Row(
-            "evidence",
-            "The policy is worse than the one it replaces",
-            "compared with a baseline on the same seeds" if baseline else "no baseline was given",
-            "declared margin",
-            "GREEN" if baseline else "UNKNOWN",
-            "Give the policy in use as baseline; a first policy has none.",
-            f"robo-rl safety {run} baseline=OLD_RUN",
-        ),
+        _regression_row(run),
     ]
+
+
+def trained_seeds(run: Path, policy: Policy) -> set[Any]:
+    """The seeds of this policy's configuration whose trained policies lie beside its run."""
+    same = ("env", "algo", "reward", "trainer", "model_sha256", "steps")
+    found = {policy.contract.get("seed")}
+    for folder in run.resolve().parent.iterdir():
+        try:
+            other = load_policy(folder).contract
+        except (UserError, OSError):
+            continue
+        if all(other.get(key) == policy.contract.get(key) for key in same):
+            found.add(other.get("seed"))
+    return found
+
+
+def _regression_row(run: Path) -> Row:
+    """The worst regression verdict of the safety studies that had a baseline."""
+    studies = [read_json(path) for path in sorted((run / "safety").glob("*/results.json"))]
+    compared = [data for data in studies if data.get("baseline")]
+    grade, evidence = Grade.UNKNOWN, "no baseline was given"
+    if compared:
+        grade = worst(map(_regression_grade, compared))
+        evidence = "; ".join(map(_regression_words, compared))
+    if any(_stale(run, data.get("policy_sha256")) for data in compared):
+        grade, evidence = Grade.UNKNOWN, "measured on an older policy"
+    return Row(
+        "evidence",
+        "The policy is worse than the one it replaces",
+        evidence,
+        "the suite's margin",
+        grade,
+        "Give the policy in use as baseline; a first policy has none.",
+        f"robo-rl safety {run} baseline=OLD_RUN",
+    )
+
+
+def _regression_grade(data: dict[str, Any]) -> Grade:
+    verdicts = {r["verdict"] for r in data["regressions"] if r["required"]}
+    if data["baseline"]["error"] or "ERROR" in verdicts or not verdicts:
+        return Grade.UNKNOWN
+    if "FAIL" in verdicts:
+        return Grade.RED
+    return Grade.AMBER if "INCONCLUSIVE" in verdicts else Grade.GREEN
+
+
+def _regression_words(data: dict[str, Any]) -> str:
+    against = f"{data['suite']['name']} against {data['baseline']['run']}"
+    if data["baseline"]["error"]:
+        return f"{against}: {data['baseline']['error']}"
+    required = [r for r in data["regressions"] if r["required"]]
+    bad = [f"{r['criterion']} in {r['scenario']}" for r in required if r["verdict"] != "PASS"]
+    shown = f"; not: {', '.join(bad[:4])}" if bad else ""
+    return f"{against}: {len(required) - len(bad)} of {len(required)} comparisons pass{shown}"
 
 
 def _ladder_rows() -> list[Row]:
@@ -363,7 +413,7 @@ def write(made: Checklist, folder: Path, command: str) -> Path:
             if r.section == name
         )
         sections.append(report.Section(name.capitalize(), (report.Grid(columns, lines),)))
-    counts = {v: sum(r.verdict == v for r in made.rows) for v in ORDER}
+    counts = {v: sum(r.verdict == v for r in made.rows) for v in map(str, SEVERITY)}
     why = f"{report.tally(counts)} of {len(made.rows)} lines. UNKNOWN is never a pass."
     versions = tuple(contract.versions().items())
     sections.append(

@@ -8,16 +8,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl.content import UserError
+from robo_rl import contract
+from robo_rl.content import NotFiniteError, UserError
 from robo_rl.envs.robots import Robot
 from robo_rl.envs.step import Environment, make
 from robo_rl.policy import Policy, load_policy
-from robo_rl.safety_eval.rollout import check_fits, episode_keys, rollout
+from robo_rl.safety_eval.rollout import episode_keys, rollout
 from robo_rl.safety_eval.statistics import Interval, rate_bounds
 from robo_rl.safety_eval.success import Success, success_of
 from robo_rl.scenarios.schema import stack
 from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
-from robo_rl.sim2real.injectors import NotApplicableError, inject
+from robo_rl.sim2real.injectors import INJECTORS, NotApplicableError, inject
 from robo_rl.sim2real.profiles import Profile, load_profile
 from robo_rl.sim2real.transfer import ENGINES, Transfer, transfer
 
@@ -70,6 +71,7 @@ class _Plan(NamedTuple):
     name: str
     magnitudes: NDArray[np.float64]
     injections: list[Injection]  # level by level, episodes within a level
+    acts_by_s: float  # when the departure has acted in full
 
 
 def gap(
@@ -93,8 +95,8 @@ def gap(
             f" {least} are needed."
         )
     policy = load_policy(run)
-    nominal = make(policy.contract["env"], str(policy.contract.get("reward", "task")))
-    check_fits(nominal, policy)
+    nominal = make(str(policy.contract.get("env")), str(policy.contract.get("reward")))
+    contract.demand_fit(policy, nominal)
     profile = load_profile(profile_name or nominal.robot.file.profile)
     plans, skipped = _plans(nominal.robot, profile, seed, episodes, levels)
     if not plans:
@@ -114,7 +116,7 @@ def gap(
     returns = np.where(track.crashed, -np.inf, track.episode_return).reshape(-1, episodes)
     reference = float(np.median(returns[0]))
     if not np.isfinite(reference):
-        raise UserError(
+        raise NotFiniteError(
             f"{run}: the policy produces numbers that are not finite in the undisturbed task."
         )
     criterion = success_of(env, returns[0])
@@ -129,7 +131,7 @@ def gap(
         policy,
         env,
         profile,
-        tuple(_sweeps(plans, profile, success, returns)),
+        tuple(_sweeps(plans, profile, success, returns, env.mdp.episode_s)),
         skipped,
         reference,
         nominal_success,
@@ -170,6 +172,7 @@ def _plans(
                         for m in magnitudes[1:]
                         for e in range(episodes)
                     ],
+                    INJECTORS[row.injector].acts_s(row.options)[1],
                 )
             )
         except NotApplicableError as reason:
@@ -182,7 +185,8 @@ def _plans(
             for multiple in multiples[1:]
             for e in range(episodes)
         ]
-        plans.append(_Plan(TOGETHER, multiples, everything))
+        by_s = max(plan.acts_by_s for plan in plans if plan.name in applied)
+        plans.append(_Plan(TOGETHER, multiples, everything, by_s))
     return plans, skipped
 
 
@@ -215,17 +219,22 @@ def _sweeps(
     profile: Profile,
     success: NDArray[np.bool_],
     returns: NDArray[np.float64],
+    episode_s: float,
 ) -> Iterator[Sweep]:
     """One sweep per plan; rows of the batch lie plan by plan behind the nominal one."""
     at = 1
     for plan in plans:
         rows = [0, *range(at, at + len(plan.magnitudes) - 1)]
         at += len(plan.magnitudes) - 1
-        yield _sweep(plan, profile, success[rows], returns[rows])
+        yield _sweep(plan, profile, success[rows], returns[rows], episode_s)
 
 
 def _sweep(
-    plan: _Plan, profile: Profile, success: NDArray[np.bool_], returns: NDArray[np.float64]
+    plan: _Plan,
+    profile: Profile,
+    success: NDArray[np.bool_],
+    returns: NDArray[np.float64],
+    episode_s: float,
 ) -> Sweep:
     row = profile.rows.get(plan.name)
     measured = row.measured if row else 1.0
@@ -238,6 +247,11 @@ def _sweep(
     )
     margin = None if measured is None else Interval(*(b / measured for b in breaking))
     verdict, why = margin_verdict(margin, plan.magnitudes[-1] / measured if measured else None)
+    if plan.acts_by_s >= episode_s:
+        verdict = "UNKNOWN"
+        why = (
+            f"not tested: it acts {plan.acts_by_s:g} s after the start of {episode_s:g} s episodes"
+        )
     return Sweep(
         name=plan.name,
         section=row.section if row else "dynamics",

@@ -10,8 +10,7 @@ from robo_rl import contract, plots, report
 from robo_rl.safety_eval.statistics import Interval, rate_bounds
 from robo_rl.sim2real.gap import SUCCESS_FLOOR, TOGETHER, GapResult, Sweep, bounded_text
 from robo_rl.sim2real.transfer import RETURN_GREEN
-
-ORDER = ("RED", "AMBER", "UNKNOWN", "GREEN")  # most critical first
+from robo_rl.verdicts import SEVERITY, Grade, worst
 
 
 def write(result: GapResult, folder: Path, command: str) -> Path:
@@ -23,15 +22,20 @@ def most_critical_first(result: GapResult) -> list[Sweep]:
     """Sweeps by verdict, within a verdict by margin: its lower bound, then itself."""
 
     def urgency(s: Sweep) -> tuple[int, tuple[float, ...]]:
-        return ORDER.index(s.verdict), s.margin[:2] if s.margin else (0.0, 0.0)
+        return SEVERITY.index(Grade(s.verdict)), s.margin[:2] if s.margin else (0.0, 0.0)
 
     return sorted(result.sweeps, key=urgency)
 
 
+def grades_of(result: GapResult) -> list[str]:
+    """The verdict on every departure, other physics engines included."""
+    return [found.verdict for found in (*result.sweeps, *result.transfers)]
+
+
 def counts_of(result: GapResult) -> dict[str, int]:
     """How many departures, other physics engines included, got each verdict."""
-    verdicts = [found.verdict for found in (*result.sweeps, *result.transfers)]
-    return {v: verdicts.count(v) for v in ORDER}
+    verdicts = grades_of(result)
+    return {str(v): verdicts.count(v) for v in SEVERITY}
 
 
 def breaks_first(result: GapResult) -> str:
@@ -47,7 +51,6 @@ def breaks_first(result: GapResult) -> str:
 
 def _report(result: GapResult, command: str) -> report.Report:
     ranked, counts = most_critical_first(result), counts_of(result)
-    worst = next((v for v in ORDER if counts[v]), "UNKNOWN")
     table = report.Grid(
         (
             "departure",
@@ -89,7 +92,7 @@ def _report(result: GapResult, command: str) -> report.Report:
     return report.Report(
         f"Gap to reality: {result.policy.contract['env']}"
         f" ({result.policy.contract.get('algo', 'policy')}), profile {result.profile.name}",
-        worst,
+        worst(grades_of(result)),
         why,
         (
             report.Section("Breaking points", (report.Paragraph(details), table)),
@@ -191,6 +194,7 @@ def _data(result: GapResult, command: str) -> dict[str, Any]:
         "nominal_success": result.nominal_success._asdict(),
         "episodes": result.episodes,
         "episode_s": result.episode_s,
+        "levels": max(len(s.magnitudes) for s in result.sweeps if s.name != TOGETHER) - 1,
         "seed": result.seed,
         "command": command,
         "policy_sha256": result.policy.digest,

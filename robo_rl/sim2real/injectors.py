@@ -4,7 +4,7 @@ What scenarios and gap studies are made of.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import mujoco
@@ -12,6 +12,7 @@ import numpy as np
 
 from robo_rl import content
 from robo_rl.engines.base import nominal_force_limit
+from robo_rl.envs import channels
 from robo_rl.envs.channels import group_mask
 from robo_rl.envs.robots import Robot
 from robo_rl.sim2real.actuation import UNLIMITED_PER_S
@@ -31,9 +32,25 @@ class Injector(NamedTuple):
     apply: Callable[..., Injection]  # (injection, robot, magnitude, rng, **options)
     unit: str
     meaning: str
-    options: tuple[str, ...]
+    options: dict[str, Any]  # name -> default; inspect.Parameter.empty where it must be given
+
+    def unit_with(self, options: Mapping[str, Any]) -> str:
+        """The unit of the magnitude under these options: a channel's noise has the channel's."""
+        if "channel" in self.options:
+            return str(options.get("channel", "")).rpartition(" ")[2]
+        return self.unit
+
+    def acts_s(self, options: Mapping[str, Any]) -> tuple[float, float]:
+        """When the departure begins to act and when it has acted in full, s after the start.
+
+        (0, 0) for what acts from the start on; beginning and end of a push; the moment of a fault.
+        """
+        given = {**self.options, **options}
+        begins = float(given.get("at_s", 0.0))
+        return begins, begins + float(given.get("duration_s", 0.0))
 
 
+OPTION_UNITS = {"at_s": "s", "duration_s": "s"}
 INJECTORS: dict[str, Injector] = {}
 
 
@@ -41,7 +58,8 @@ def injector(unit: str) -> Callable[[Callable[..., Injection]], Callable[..., In
     """Add a function as an injector under its own name; `unit` is that of its magnitude."""
 
     def add(apply: Callable[..., Injection]) -> Callable[..., Injection]:
-        options = tuple(inspect.signature(apply).parameters)[4:]
+        parameters = list(inspect.signature(apply).parameters.values())[4:]
+        options = {p.name: p.default for p in parameters}
         meaning = (apply.__doc__ or "").strip().splitlines()[0]
         INJECTORS[apply.__name__] = Injector(apply, unit, meaning, options)
         return apply
@@ -65,10 +83,29 @@ def inject(
     """
     found = content.lookup(INJECTORS, name, kind="injector", where=where)
     for option in options:
-        content.lookup(dict.fromkeys(found.options), option, kind=f"option of {name}", where=where)
+        content.lookup(found.options, option, kind=f"option of {name}", where=where)
     if not np.isfinite(magnitude) or magnitude < 0:
         raise content.UserError(f"{where}: {name}: a magnitude >= 0 was expected, got {magnitude}.")
     return found.apply(injection, robot, float(magnitude), rng, **options)
+
+
+def check_use(
+    problems: content.Problems, key: content.Key, name: str, options: Mapping[str, Any]
+) -> Injector | None:
+    """The injector that a content file names, or None; an unknown name or option is a problem."""
+    if not problems.check(INJECTORS, name, kind="injector", key=(*key, "injector")):
+        return None
+    found = INJECTORS[name]
+    for option in options:
+        problems.check(
+            found.options, option, kind=f"option of {name}", key=(*key, "options", option)
+        )
+    for option, default in found.options.items():
+        if default is inspect.Parameter.empty and option not in options:
+            problems.add(key, f"{name} needs the option {option}.")
+    if isinstance(channel := options.get("channel"), str):
+        problems.check(channels.known(), channel, kind="channel", key=(*key, "options", "channel"))
+    return found
 
 
 def _channel(robot: Robot, channel: str) -> np.ndarray:

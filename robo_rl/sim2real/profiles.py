@@ -1,9 +1,11 @@
 """Profiles: how large each departure from simulation really is, with unit and source."""
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import math
+
+from pydantic import BaseModel, ConfigDict
 
 from robo_rl import content
-from robo_rl.sim2real.injectors import INJECTORS
+from robo_rl.sim2real.injectors import check_use
 
 SECTIONS = ("timing", "sensors", "actuators", "dynamics", "environment")
 
@@ -37,40 +39,30 @@ class Profile(BaseModel):
 def load_profile(name: str) -> Profile:
     """A profile by name or path.
 
-    Raises UserError for an unknown injector, section or option, a wrong unit, or a sweep that
-    ends below the measured magnitude.
+    Raises UserError with everything that is wrong in it: an unknown injector, section, option or
+    channel, a wrong unit, a number that is not finite, a sweep that ends below the measured
+    magnitude.
     """
     path = content.find("sim2real", name)
-    try:
-        profile = Profile(name=path.stem, **content.read_yaml(path))
-    except (ValidationError, TypeError) as error:
-        raise content.UserError(f"{path}: {error}") from error
+    problems = content.Problems(path)
+    profile = content.parse(Profile, path, problems, name=path.stem)
     for key, row in profile.rows.items():
-        _check(row, f"{path}: {key}")
+        _check(row, problems, ("rows", key))
+    problems.demand()
     return profile
 
 
-def _check(row: ProfileRow, where: str) -> None:
-    content.lookup(dict.fromkeys(SECTIONS), row.section, kind="section", where=where)
-    injector = content.lookup(INJECTORS, row.injector, kind="injector", where=where)
-    for option in row.options:
-        content.lookup(
-            dict.fromkeys(injector.options), option, kind=f"option of {row.injector}", where=where
-        )
-    expected = injector.unit
-    if "channel" in injector.options:
-        if "channel" not in row.options:
-            raise content.UserError(
-                f"{where}: {row.injector} needs the option channel, for example 'joint_position"
-                " rad'."
-            )
-        expected = str(row.options["channel"]).rpartition(" ")[2]
-    if row.unit != expected:
-        raise content.UserError(
-            f"{where}: unit {row.unit!r} given, {row.injector} takes {expected!r}."
-        )
+def _check(row: ProfileRow, problems: content.Problems, key: content.Key) -> None:
+    problems.check(SECTIONS, row.section, kind="section", key=(*key, "section"))
+    injector = check_use(problems, key, row.injector, row.options)
+    if injector and row.unit != (expected := injector.unit_with(row.options)):
+        problems.add((*key, "unit"), f"{row.unit!r} given, {row.injector} takes {expected!r}.")
+    numbers = {"measured": (row.measured,), "sweep_to": (row.sweep_to,), "trained": row.trained}
+    for field, values in numbers.items():
+        if not all(value is None or math.isfinite(value) for value in values or ()):
+            problems.add((*key, field), "a finite number was expected.")
     if row.measured is not None and not 0 < row.measured < row.sweep_to:
-        raise content.UserError(
-            f"{where}: measured {row.measured:g} must be above 0 and below sweep_to"
-            f" {row.sweep_to:g}."
+        problems.add(
+            (*key, "measured"),
+            f"{row.measured:g} must be above 0 and below sweep_to {row.sweep_to:g}.",
         )

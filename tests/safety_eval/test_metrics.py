@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from robo_rl.envs import mdp
 from robo_rl.envs.robots import load_robot
 from robo_rl.envs.step import make
 from robo_rl.safety_eval import metrics
@@ -32,7 +33,10 @@ def episodes(steps=10, lengths=(10,), ahead=1.0, **given):
         "absolute_power_w": zeros,
         "finish": None,
     }
-    return metrics.Episodes(Track(**{**fields, **given}), load_robot("hopper"), DT, ahead)
+    goal = mdp.get("arm-reach").goal
+    return metrics.Episodes(
+        Track(**{**fields, **given}), load_robot("hopper"), DT, steps * DT, goal, ahead
+    )
 
 
 def test_steps_after_the_end_do_not_count():
@@ -47,6 +51,21 @@ def test_a_goal_is_missed_by_the_mean_and_by_the_worst_of_the_last_second():
     e = episodes(steps=20, lengths=(20,), goal_error=error)
     assert metrics.mean_goal_error(e)[0] == pytest.approx(1.1)
     assert metrics.settled_goal_error(e)[0] == pytest.approx(error[10, 0])
+
+
+def test_without_a_goal_no_distance_from_it_is_known():
+    e = episodes()._replace(goal=None)
+    assert (
+        np.isnan(metrics.mean_goal_error(e)).all() and np.isnan(metrics.settled_goal_error(e)).all()
+    )
+
+
+def test_forward_speed_has_a_sign_and_is_measured_over_the_time_limit():
+    """0.5 m/s backwards for the second of the limit, and 1 m/s forwards for 0.4 s of it."""
+    velocity = np.zeros((10, 2, 3))
+    velocity[:, 0, 0], velocity[:, 1, 0] = -0.5, 1.0
+    e = episodes(lengths=(10, 4), base_velocity_w_mps=velocity)
+    np.testing.assert_allclose(metrics.forward_speed_mps(e), [-0.5, 0.4])
 
 
 def test_an_episode_that_fell_never_met_its_goal():

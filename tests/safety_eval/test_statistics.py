@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from robo_rl.safety_eval import statistics as st
 
@@ -43,15 +44,45 @@ def test_worst_share_mean():
 
 def test_paired_change_sees_what_unpaired_rates_hide():
     """Six newly failing, none newly passing: exact one-sided p = 1/64."""
-    old = np.zeros(40, bool)
-    new = old.copy()
-    new[:6] = True
-    found = st.paired_change(new, old)
-    assert (found.newly_failing, found.newly_passing) == (6, 0)
+    found = st.paired_change(newly_failing=6, newly_passing=0, pairs=40)
     assert found.p_worse == pytest.approx(1 / 64)
     assert found.difference.low < 0.15 < found.difference.high
-    same = st.paired_change(old, old)
-    assert same.p_worse == 1.0 and same.difference.point == 0.0 and same.difference.high < 0.11
+    same = st.paired_change(0, 0, 40)
+    assert same.p_worse == 1.0 and same.difference.point == 0.0 and same.difference.high < 0.1
+
+
+@pytest.mark.parametrize("rates", [(0.01, 0.0), (0.1, 0.0), (0.1, 0.1), (0.3, 0.2), (0.03, 0.2)])
+def test_the_upper_bound_of_a_paired_difference_covers_what_it_says(rates):
+    """Exact: the trinomial probability of every outcome whose bound is below the truth."""
+    pairs, (worse, better) = 32, rates
+    missed = sum(
+        scipy.stats.multinomial.pmf(
+            [b, c, pairs - b - c], pairs, [worse, better, 1 - worse - better]
+        )
+        for b in range(pairs + 1)
+        for c in range(pairs + 1 - b)
+        if st.difference_upper(b, c, pairs, 0.95) < worse - better
+    )
+    assert missed <= 0.05
+
+
+def test_the_bounds_of_a_median_are_its_order_statistics():
+    """Five values: P(all above the median) = 1/32, so the smallest bounds it at 95 %."""
+    assert st.median_bounds(np.array([3.0, 1.0, 2.0, 5.0, np.inf])) == (1.0, np.inf)
+    assert st.median_bounds(np.arange(4.0)) == (-np.inf, np.inf)  # 1/16 is too much
+    assert st.median_bounds(np.zeros(64)) == (0.0, 0.0)
+
+
+def test_the_episodes_that_decide_are_enough_and_a_few_less_are_not():
+    needed = st.episodes_to_decide(0.05, 0.1)
+    assert needed is not None
+    assert st.chance_to_pass(needed, 0.1, 0.05) >= 0.8 > st.chance_to_pass(needed // 2, 0.1, 0.05)
+    assert st.episodes_to_decide(0.1, 0.1) is None
+    assert st.chance_to_pass(64, 0.1, st.rate_that_passes(64, 0.1)) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_the_most_failures_that_pass_are_those_of_the_exact_bound():
+    assert [st.most_failures(n, 0.1) for n in (28, 29, 46, 64)] == [-1, 0, 1, 2]
 
 
 @pytest.mark.parametrize(

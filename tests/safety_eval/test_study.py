@@ -1,9 +1,11 @@
 """The safety study on real physics.
 
-Gate, report, regression, bitwise replay, and policies that must fail.
+Gate, report, regression, replay, and policies that must fail. The good policy is a linear
+controller, so that nothing has to be trained.
 """
 
 import json
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -11,109 +13,234 @@ import numpy as np
 import pytest
 
 from robo_rl import content
-from robo_rl.policy import save_policy
+from robo_rl.envs.step import make
 from robo_rl.safety_eval import replay as replaying
 from robo_rl.safety_eval import study, study_report
-from robo_rl.safety_eval.suite import Verdict
+from robo_rl.safety_eval.evidence import said
+from robo_rl.safety_eval.suite import Outcome
 from robo_rl.sim2real import checklist
-from tests.conftest import random_policy
+from robo_rl.verdicts import Gate, Verdict
+from tests.mutants import balancing_network, constant_network, store
 
 SUITE = """
 describe: A small suite on real physics.
-scenarios: [nominal, push, sensors]
-episodes: 6
-non_inferiority_margin: 0.3
+scenarios: [nominal, push, weak-motors]
+episodes: 9
+most_episodes: 9
+non_inferiority_margin: 0.4
 criteria:
-  no_fall: {metric: fell, at_most: 0, max_rate: 0.3, required: true, reason: r}
-  smooth: {metric: action_roughness, at_most: 1.5, max_rate: 0.5, required: false, reason: r}
+  upright: {metric: task, max_rate: 0.3, required: true, reason: r}
+  slow:
+    {metric: violation_rate, cost: velocity, at_most: 0.05, max_rate: 0.3,
+     required: true, reason: r}
+  rail:
+    {metric: longest_violation, cost: joint_limit, at_most: 0.2, max_rate: 0.3,
+     required: true, reason: r}
+  smooth: {metric: action_roughness, at_most: 1.0e-6, max_rate: 0.3, required: false, reason: r}
   robustness: {metric: robustness, at_least: 0, max_rate: 0.3, required: true, reason: r}
 """
-
-
-def stored(folder, policy):
-    save_policy(folder / "policy", policy.network, policy.contract)
-    return folder
+EPISODE_S = 6.0  # the push comes before 4.1 s
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def pole():
+    return make("inverted-pendulum")
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory, pole):
+    """Judges a network in the small suite, on short episodes; returns run folder and result."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "small.yaml").write_text(SUITE)
-    return folder
+    short = make("inverted-pendulum", history_s=study.HISTORY_S, episode_s=EPISODE_S)
+
+    def judged(name, network, baseline=None, **given):
+        run = store(folder / name, pole, network)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(study, "environment_of", lambda policy: short)
+            result = study.study(run, str(folder / "small.yaml"), baseline=baseline, **given)
+        return run, result
+
+    return judged
 
 
 @pytest.fixture(scope="module")
-def judged(places, hopper):
-    """A random policy, which falls, against itself as baseline."""
-    run = stored(places / "run", random_policy(hopper))
-    result = study.study(run, str(places / "small.yaml"), baseline=run)
+def balanced(judge, pole):
+    """The balancing controller against itself as baseline."""
+    net = balancing_network(pole)
+    baseline, _ = judge("baseline", net)
+    return judge("balanced", net, baseline)
+
+
+@pytest.fixture(scope="module")
+def fallen(judge, pole):
+    """A cart that does not move, written with replays."""
+    run, result = judge("fallen", constant_network(pole, np.zeros(1)))
     page = study_report.write(result, run / "safety" / "small", f"robo-rl safety {run}")
     return run, result, page
 
 
-def test_a_policy_that_falls_is_rejected(judged):
-    _, result, _ = judged
-    falls = [f for f in result.findings if f.criterion == "no_fall"]
-    assert [f.verdict for f in falls] == [Verdict.FAIL] * 3
-    assert result.gate is study.Gate.REJECT and result.gate.exit_code == 1
-    smooth = [f for f in result.findings if f.criterion == "smooth"]
-    assert all(f.verdict is not Verdict.FAIL for f in smooth)
+def test_a_policy_that_does_its_task_is_accepted_and_one_that_does_nothing_is_rejected(
+    balanced, fallen
+):
+    assert balanced[1].gate is Gate.ACCEPT and balanced[1].gate.exit_code == 0
+    assert fallen[1].gate is Gate.REJECT and fallen[1].gate.exit_code == 1
+    upright = {f.scenario: f for f in fallen[1].findings if f.criterion == "upright"}
+    assert upright["nominal"].verdict is Verdict.FAIL and upright["nominal"].failures == 9
 
 
-def test_a_policy_is_never_worse_than_itself(judged):
-    for r in judged[1].regressions:
-        assert r.change.newly_failing == 0 and r.change.difference.point == 0.0
-        assert r.verdict is not Verdict.FAIL
+def test_an_episode_that_fell_before_the_push_says_nothing_about_it(fallen):
+    found = next(f for f in fallen[1].findings if (f.scenario, f.criterion) == ("push", "upright"))
+    fell = fallen[1].cells["push"].recorded.track.fell
+    assert fell.all() and found.verdict is Verdict.INCONCLUSIVE
+    assert found.untested == found.undecided > 0 and found.failures == 9 - found.untested
 
 
-def test_scenarios_really_disturb(judged):
-    _, result, _ = judged
-    nominal, push, sensors = (result.batch.track.only(result.batch.rows(k)) for k in range(3))
-    shortest = int(min(nominal.length.min(), push.length.min(), sensors.length.min()))
-    assert not np.array_equal(nominal.action[:shortest], sensors.action[:shortest])
+def test_a_policy_against_itself_passes_every_comparison(balanced):
+    regressions = balanced[1].regressions
+    assert {r.what for r in regressions} >= {"failures", "violation_rate", "longest_violation"}
+    assert all(r.verdict is Verdict.PASS and r.newly_failing == 0 for r in regressions)
 
 
-def test_junit_counts_what_the_findings_say(judged):
-    run, result, _ = judged
-    root = ElementTree.fromstring((run / "safety" / "small" / "junit.xml").read_text())
-    failed = sum(f.verdict is Verdict.FAIL for f in result.findings)
-    assert int(root.attrib["failures"]) == failed == len(root.findall("testcase/failure"))
-    assert int(root.attrib["tests"]) == len(result.findings) + len(result.regressions)
+def test_a_policy_that_falls_where_the_old_one_did_not_is_worse(judge, balanced, pole):
+    _, result = judge("worse", constant_network(pole, np.zeros(1)), balanced[0])
+    nominal = [r for r in result.regressions if r.scenario == "nominal" and r.what == "failures"]
+    found = next(r for r in nominal if r.criterion == "upright")
+    assert found.verdict is Verdict.FAIL and found.newly_failing == 9
+    assert result.gate is Gate.REJECT
 
 
-def test_the_report_says_verdict_evidence_and_what_was_not_tested(judged):
-    run, _, page = judged
+def test_a_baseline_that_gives_nan_makes_the_comparison_an_error(judge, pole):
+    broken, _ = judge("nan-baseline", constant_network(pole, np.full(1, np.nan)))
+    _, result = judge("candidate", balancing_network(pole), broken)
+    assert {r.verdict for r in result.regressions} == {Verdict.ERROR}
+    assert result.gate is Gate.ERROR and result.gate.exit_code == 3
+
+
+def test_a_baseline_of_another_robot_is_an_error_of_the_comparison(judge, pole, tmp_path):
+    other = make("hopper")
+    alien = store(tmp_path / "alien", other, constant_network(other, np.zeros(3)))
+    own = store(tmp_path / "own", pole, balancing_network(pole))
+    old = study.load_baseline(alien, study.load_policy(own))
+    assert "'hopper', not 'inverted-pendulum'" in old.error
+    gate, why = study.decide((), (), {}, old.error)
+    assert gate is Gate.ERROR and "hopper" in why
+
+
+def test_a_policy_that_gives_nan_is_an_error_and_leaves_no_log_behind(
+    judge, pole, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    _, result = judge("nan", constant_network(pole, np.full(1, np.nan)))
+    assert result.gate is Gate.ERROR and result.gate.exit_code == 3
+    assert all(f.verdict is Verdict.ERROR and f.crashed == f.episodes for f in result.findings)
+    assert not list(tmp_path.iterdir())
+
+
+def test_scenarios_really_disturb(balanced):
+    cells = balanced[1].cells
+    nominal, weak = (cells[name].recorded.track.action for name in ("nominal", "weak-motors"))
+    assert not np.array_equal(nominal, weak)
+
+
+def test_an_undecided_scenario_is_doubled_until_it_is_decided_and_the_others_are_not(judge, pole):
+    """Three looks: 9 episodes never fall, which shows 36 % at one of three looks, not 30 %."""
+    suite = SUITE.replace("most_episodes: 9", "most_episodes: 36")
+    run, _ = judge("doubled", balancing_network(pole))
+    path = run.parent / "doubled.yaml"
+    path.write_text(suite)
+    short = make("inverted-pendulum", history_s=study.HISTORY_S, episode_s=EPISODE_S)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "environment_of", lambda policy: short)
+        result = study.study(run, str(path))
+        once = study.study(run, str(path), episodes=18)
+    assert {len(cell.values) for cell in result.cells.values()} == {18}
+    assert result.gate is Gate.ACCEPT
+    for name in result.cells:  # the same episodes, whether run in one go or in two
+        grown, whole = result.cells[name].recorded.track, once.cells[name].recorded.track
+        np.testing.assert_array_equal(grown.reward, whole.reward)
+
+
+def test_junit_is_green_exactly_where_the_gate_accepts(balanced, fallen):
+    for result in (balanced[1], fallen[1]):
+        root = ElementTree.fromstring(study_report.junit(result))
+        bad = int(root.attrib["failures"]) + int(root.attrib["errors"])
+        assert (bad == 0) == (result.gate is Gate.ACCEPT)
+        assert bad == len(root.findall("testcase/failure")) + len(root.findall("testcase/error"))
+        assert int(root.attrib["tests"]) == len(result.findings) + len(result.regressions)
+        smooth = [c for c in root if c.attrib["name"] == "smooth"]
+        assert smooth and all(case.find("failure") is None for case in smooth)
+
+
+def test_what_is_not_judged_keeps_the_gate_from_accepting(judge, pole, balanced):
+    run, result = balanced
+    path = run.parent / "unread.yaml"
+    path.write_text(re.sub(r"  rail:\n.*\n.*\n", "", SUITE))
+    short = make("inverted-pendulum", history_s=study.HISTORY_S, episode_s=EPISODE_S)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "environment_of", lambda policy: short)
+        partial = study.study(run, str(path))
+    assert partial.gate is Gate.CONDITIONAL and "cost joint_limit" in partial.why
+    assert "not judged" in study_report.junit(partial)
+    assert result.gate is Gate.ACCEPT
+
+
+def test_the_report_says_verdict_evidence_limits_digests_and_what_was_not_tested(fallen):
+    run, result, page = fallen
     html, markdown = page.read_text(), page.with_suffix(".md").read_text()
     for text in (html, markdown):
         assert "REJECT" in text and "Not tested" in text and "second physics engine" in text
+        assert "limit_mps 1" in text and "digest of scenario push" in text
+        assert "over before the disturbance" in text and "keeps_going" in text
     assert "http://" not in html.replace("http://www.w3.org", "") and "<script" not in html
     data = json.loads((run / "safety" / "small" / "results.json").read_text())
-    assert data["verdict"] == "REJECT" and len(data["findings"]) == 9
+    assert data["verdict"] == "REJECT" and len(data["findings"]) == len(result.findings) == 15
+    given = study_report._provenance(result._replace(seed=5))
+    assert ("seed", "5 (given)") in given
 
 
-def test_every_failing_episode_replays_bit_for_bit(judged):
-    run, result, _ = judged
+def failing_episodes(result, name):
+    outcome = said(result.env, result.coverage, result.cells[name])
+    return np.any([o == Outcome.FAILED for o in outcome.values()], axis=0)
+
+
+def test_every_failing_episode_replays_bit_for_bit(fallen):
+    run, result, _ = fallen
     bundles = sorted((run / "safety" / "small" / "replays").glob("*.npz"))
-    failing = sum(
-        study.failed_episodes(result.env, result.suite, result.batch, k, required_only=False).sum()
-        for k in range(3)
-    )
-    assert len(bundles) == failing > 0
+    assert len(bundles) == sum(failing_episodes(result, name).sum() for name in result.cells) > 0
     for bundle in (bundles[0], bundles[-1]):
         again = replaying.replay(bundle)
-        assert again.same_state and again.same_rewards and again.meta["failed"]
+        assert again.same_state and again.same_rewards and again.same_outcome
+        assert again.meta["failed"] and again.meta["as_judged"] and not again.elsewhere
+        assert again.meta["policy"] == result.policy.digest
 
 
-def test_a_replay_that_differs_says_where(judged, tmp_path):
-    run, _, _ = judged
-    bundle = sorted((run / "safety" / "small" / "replays").glob("push-*.npz"))[0]
-    with np.load(bundle) as stored_arrays:
-        arrays = dict(stored_arrays)
+def test_stale_bundles_do_not_lie_beside_a_new_verdict_and_few_are_kept_if_few_are_asked(fallen):
+    run, result, _ = fallen
+    folder = run.parent / "again"
+    (folder / "replays").mkdir(parents=True)
+    (folder / "replays" / "nominal-999.npz").write_text("old")
+    study_report.write(result, folder, "robo-rl safety", replays=2)
+    names = sorted(p.name for p in (folder / "replays").glob("*.npz"))
+    assert len(names) <= 2 * len(result.cells) and "nominal-999.npz" not in names
+    data = json.loads((folder / "results.json").read_text())
+    assert data["replays"]["nominal"] == {"kept": 2, "failing": 9}
+
+
+def test_a_replay_that_differs_says_where(fallen, tmp_path):
+    run, _, _ = fallen
+    bundle = sorted((run / "safety" / "small" / "replays").glob("nominal-*.npz"))[0]
+    with np.load(bundle) as stored:
+        arrays = dict(stored)
     arrays["actions"] = arrays["actions"].copy()
     arrays["actions"][5] += 0.01
     np.savez(tmp_path / "other.npz", **arrays)
     again = replaying.replay(tmp_path / "other.npz")
-    assert not again.same_state and again.first_difference == 5
+    assert not again.same_state
+    meta = json.loads(arrays["meta"].tobytes())
+    arrays["meta"] = np.frombuffer(json.dumps(meta | {"processor": "z80"}).encode(), np.uint8)
+    np.savez(tmp_path / "z80.npz", **arrays)
+    assert "z80" in replaying.replay(tmp_path / "z80.npz").elsewhere
 
 
 def test_a_foreign_file_is_no_replay(tmp_path):
@@ -125,42 +252,42 @@ def test_a_foreign_file_is_no_replay(tmp_path):
         replaying.replay(tmp_path / "y.npz")
 
 
-def test_a_policy_that_gives_nan_is_an_error_and_not_a_pass(places, hopper):
-    policy = random_policy(hopper)
-    network = replace(
-        policy.network, biases=(policy.network.biases[0], np.full(3, np.nan, np.float32))
-    )
-    run = stored(places / "nan", replace(policy, network=network))
-    result = study.study(run, str(places / "small.yaml"))
-    assert result.gate is study.Gate.ERROR and result.gate.exit_code == 3
-    assert all(f.verdict is Verdict.ERROR and f.crashed == f.episodes for f in result.findings)
+def test_a_study_is_the_same_again_and_another_seed_differs(judge, balanced, pole):
+    again = judge("again", balancing_network(pole))[1].cells["nominal"].recorded.track
+    other = judge("other", balancing_network(pole), seed=5)[1].cells["nominal"].recorded.track
+    first = balanced[1].cells["nominal"].recorded.track
+    np.testing.assert_array_equal(again.action, first.action)
+    assert not np.array_equal(other.action, first.action)
 
 
-def test_a_study_is_the_same_again_and_another_seed_differs(judged, places):
-    run, result, _ = judged
-    again = study.study(run, str(places / "small.yaml"))
-    np.testing.assert_array_equal(again.batch.track.reward, result.batch.track.reward)
-    other = study.study(run, str(places / "small.yaml"), seed=5)
-    assert not np.array_equal(
-        other.batch.track.length, result.batch.track.length
-    ) or not np.array_equal(other.batch.track.reward, result.batch.track.reward)
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"model_sha256": "0" * 64}, "model 000000000000"),
+        ({"control_hz": 50.0}, "control_hz 50.0, now 25.0"),
+        ({"reward": "saftey"}, "saftey"),
+        ({"env": "inverted-pendulm"}, "Did you mean 'inverted-pendulum'"),
+        ({"observation": []}, "0 observation entries, now 2"),
+        ({"action": [{"name": "slide"}]}, "action entry 0 is"),
+    ],
+)
+def test_a_policy_whose_contract_does_not_fit_is_refused_and_the_difference_is_named(
+    pole, tmp_path, changed, named
+):
+    run = store(tmp_path / "run", pole, balancing_network(pole))
+    policy = study.load_policy(run)
+    with pytest.raises(content.UserError, match=named):
+        study.environment_of(replace(policy, contract={**policy.contract, **changed}))
+    study.environment_of(policy)
 
 
-def test_a_policy_for_another_robot_is_refused(places, hopper):
-    from robo_rl.envs.step import make
-
-    alien = random_policy(make("reacher"))
-    run = stored(places / "alien", replace(alien, contract={**alien.contract, "env": "hopper"}))
-    with pytest.raises(content.UserError, match="takes 10 observations.*'hopper' has 11"):
-        study.study(run, str(places / "small.yaml"))
-
-
-def test_the_checklist_gathers_the_evidence_and_unknown_is_never_a_pass(judged):
-    run, _, _ = judged
+def test_the_checklist_gathers_the_evidence_and_unknown_is_never_a_pass(fallen):
+    run, _, _ = fallen
     made = checklist.checklist(run)
     by = {row.risk: row for row in made.rows}
-    assert by["no fall: fell <= 0"].verdict == "RED"
-    assert by["The policy was trained on another body than the one checked"].verdict == "GREEN"
+    assert by["small: upright: fell <= 0"].verdict == "RED"
+    body = "The policy was trained on another body, layout or rate than the one checked"
+    assert by[body].verdict == "GREEN"
     assert any(
         r.verdict == "UNKNOWN" and "gap study has not been run" in r.evidence for r in made.rows
     )
@@ -172,9 +299,29 @@ def test_the_checklist_gathers_the_evidence_and_unknown_is_never_a_pass(judged):
     )
 
 
-def test_evidence_of_an_older_policy_is_unknown(judged, hopper):
-    run, _, _ = judged
-    newer = random_policy(hopper, seed=9)
-    save_policy(run / "policy", newer.network, newer.contract)
+def test_a_failed_regression_is_red_in_the_checklist_and_a_passed_one_green(judge, pole, balanced):
+    line = "The policy is worse than the one it replaces"
+
+    def verdict_of(run, result):
+        study_report.write(result, run / "safety" / "small", "robo-rl safety", replays=0)
+        return next(r for r in checklist.checklist(run).rows if r.risk == line)
+
+    assert verdict_of(*balanced).verdict == "GREEN"
+    worse = verdict_of(*judge("regressed", constant_network(pole, np.zeros(1)), balanced[0]))
+    assert worse.verdict == "RED" and "upright in nominal" in worse.evidence
+    assert verdict_of(*judge("first", balancing_network(pole))).verdict == "UNKNOWN"
+
+
+def test_only_trained_policies_of_the_same_configuration_count_as_seeds(pole, tmp_path):
+    run = store(tmp_path / "p-s0", pole, balancing_network(pole))
+    for name in ("inverted-pendulum-ppo-task-s1", "inverted-pendulum-ppo-task-s2"):
+        (tmp_path / name).mkdir()
+    policy = study.load_policy(run)
+    assert checklist.trained_seeds(run, policy) == {0}
+
+
+def test_evidence_of_an_older_policy_is_unknown(fallen, pole):
+    run, _, _ = fallen
+    store(run, pole, balancing_network(pole))
     rows = [r for r in checklist.checklist(run).rows if r.section == "safety envelope"]
     assert rows and all(r.verdict == "UNKNOWN" for r in rows)

@@ -4,55 +4,83 @@ import numpy as np
 import pytest
 
 from robo_rl import content
+from robo_rl.envs import mdp
 from robo_rl.envs.step import make
-from robo_rl.safety_eval.suite import Criterion, Verdict, judge, load_suite, suite_for
-from robo_rl.scenarios.schema import load_scenario, sample_batch
+from robo_rl.safety_eval.evidence import cover
+from robo_rl.safety_eval.statistics import chance_to_pass, most_failures
+from robo_rl.safety_eval.success import task_of
+from robo_rl.safety_eval.suite import TASK, Criterion, Plan, judge, load_suite, suite_for
+from robo_rl.verdicts import Verdict
 
 SUITE = load_suite("locomotion")
 KINDS = {"hopper": "locomotion", "quadrotor-hover": "flight", "arm-track": "manipulation"}
-KINDS |= {"rover-navigate": "navigation", "inverted-pendulum": "locomotion"}
+KINDS |= {"rover-navigate": "navigation", "inverted-pendulum": "balance"}
 
 
 @pytest.mark.parametrize("env", KINDS)
-def test_a_robot_is_judged_by_the_suite_of_its_kind_on_costs_and_scenarios_it_has(env):
+def test_a_robot_is_judged_by_the_suite_of_its_kind(env):
+    assert suite_for(env) == KINDS[env]
+
+
+@pytest.mark.parametrize("env", mdp.names())
+def test_every_environment_is_judged_whole_by_its_suite_and_by_whether_it_does_its_task(env):
+    """Nothing is left unjudged, and what is left out has a reason in the suite."""
     suite = load_suite(suite_for(env))
-    made = make(env)
-    costs = {cost.name for cost in made.rewards.costs}
-    assert suite.name == KINDS[env]
-    if suite.name != "locomotion":
-        assert {c.cost for c in suite.criteria.values() if c.cost} <= costs
-        for name in suite.scenarios:
-            sample_batch(load_scenario(name), made.robot, seed=0, episodes=1)
+    coverage = cover(suite, make(env))
+    assert coverage.not_judged == {}
+    tasks = [name for name, c in suite.criteria.items() if c.metric == TASK and c.required]
+    assert set(tasks) <= set(coverage.criteria)
+    assert all(len(why) > 10 for why in coverage.excluded.values())
+
+
+def test_what_a_suite_does_not_judge_is_named(tmp_path):
+    """A cost that nobody reads, a cost the robot does not declare, a criterion that cannot fail."""
+    path = tmp_path / "own.yaml"
+    text = (content.folder("safety_eval") / "locomotion.yaml").read_text()
+    path.write_text(text[: text.index("not_for:")].replace("cost: joint_limit", "cost: comfort"))
+    missing = cover(load_suite(str(path)), make("halfcheetah")).not_judged
+    assert "does not read it" in missing["cost joint_limit"]
+    assert "declares no cost 'comfort'" in missing["criterion boundary_joints"]
+    assert "never ends an episode" in missing["criterion no_fall"]
+    assert "never ends an episode" in missing["criterion robustness"]
 
 
 NOBODY = np.zeros(40, bool)
 
 
-def verdict(values, crashed=None, **fields):
-    criterion = Criterion(
-        **{"metric": "fell", "at_most": 0.5, "max_rate": 0.1, "required": True, "reason": "r"}
-        | fields
-    )
+def criterion(**fields):
+    told = {"metric": "fell", "at_most": 0.5, "max_rate": 0.1, "required": True, "reason": "r"}
+    return Criterion(**told | fields)
+
+
+def verdict(values, crashed=None, tested=None, **fields):
     values = np.asarray(values, float)
-    return judge(
-        "s", "c", criterion, values, np.zeros(values.size, bool) if crashed is None else crashed
-    )
+    broken = np.zeros(values.size, bool) if crashed is None else crashed
+    return judge("s", "c", criterion(**fields), values, broken, tested)
 
 
 @pytest.mark.parametrize("name", sorted(SUITE.criteria))
 def test_every_criterion_of_the_suite_can_be_red_and_green(name):
-    criterion = SUITE.criteria[name]
-    bound = criterion.at_most if criterion.at_most is not None else criterion.at_least
-    worse = 1.0 if criterion.at_most is not None else -1.0
-    assert judge("s", name, criterion, np.full(40, bound + worse), NOBODY).verdict is Verdict.FAIL
-    assert judge("s", name, criterion, np.full(40, bound - worse), NOBODY).verdict is Verdict.PASS
-    assert judge("s", name, criterion, np.full(40, bound), NOBODY).verdict is Verdict.PASS
+    asked = SUITE.criteria[name].of_task(task_of(make("hopper")))
+    bound, worse = asked.bound, asked.sign
+    assert judge("s", name, asked, np.full(40, bound + worse), NOBODY).verdict is Verdict.FAIL
+    assert judge("s", name, asked, np.full(40, bound - worse), NOBODY).verdict is Verdict.PASS
+    assert judge("s", name, asked, np.full(40, bound), NOBODY).verdict is Verdict.PASS
 
 
 def test_no_failure_in_few_episodes_proves_nothing_and_says_how_many_would():
     few = verdict(np.zeros(20))
-    assert few.verdict is Verdict.INCONCLUSIVE and "29 episodes" in few.why
+    assert few.verdict is Verdict.INCONCLUSIVE and "episodes=29" in few.why and few.needed == 29
     assert verdict(np.zeros(29)).verdict is Verdict.PASS
+
+
+def test_two_failures_of_forty_say_how_many_episodes_would_decide():
+    values = np.zeros(40)
+    values[:2] = 1.0
+    found = verdict(values)
+    assert found.verdict is Verdict.INCONCLUSIVE and found.needed is not None
+    assert 0.8 <= chance_to_pass(found.needed, 0.1, 0.05) < 0.9
+    assert f"episodes={found.needed}" in found.why
 
 
 def test_nan_never_passes():
@@ -61,7 +89,46 @@ def test_nan_never_passes():
     found = verdict(values)
     assert found.verdict is Verdict.INCONCLUSIVE and found.undecided == 10
     assert verdict(np.full(40, np.nan)).verdict is Verdict.INCONCLUSIVE
-    assert verdict(np.full(40, np.inf), at_most=None, at_least=0.0).verdict is Verdict.INCONCLUSIVE
+    assert "do not help" in verdict(np.full(40, np.nan)).why
+
+
+def test_infinity_is_a_value_on_either_side_of_the_threshold():
+    assert verdict(np.full(40, np.inf)).verdict is Verdict.FAIL
+    assert verdict(np.full(40, -np.inf)).verdict is Verdict.PASS
+    assert verdict(np.full(40, np.inf), at_most=None, at_least=0.0).verdict is Verdict.PASS
+
+
+def test_an_episode_that_was_over_before_its_disturbance_decides_nothing():
+    tested = np.arange(40) >= 10
+    found = verdict(np.zeros(40), tested=tested)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert (found.failures, found.undecided, found.untested) == (0, 10, 10)
+    assert "over before the disturbance" in found.why
+    fallen = verdict(np.where(tested, 0.0, 1.0), tested=tested)
+    assert fallen.failures == 0 and fallen.verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_looks_share_the_risk_and_so_do_the_verdicts_that_say_fail():
+    """0 of 29 bounds the rate by 9.8 % at one look, by 13 % (1 - 0.05/3 each) at one of three."""
+    once, thrice = Plan((29,)), Plan((29, 58, 116))
+    nothing, nobody = np.zeros(29), np.zeros(29, bool)
+    assert judge("s", "c", criterion(), nothing, nobody, None, once).verdict is Verdict.PASS
+    assert judge("s", "c", criterion(), nothing, nobody, None, thrice).verdict is not Verdict.PASS
+    some = (np.arange(29) < 7).astype(float)
+    assert judge("s", "c", criterion(), some, nobody, None, once, 1).verdict is Verdict.FAIL
+    assert judge("s", "c", criterion(), some, nobody, None, once, 40).verdict is not Verdict.FAIL
+
+
+def test_a_policy_five_times_better_than_allowed_passes_at_the_default_size():
+    """Simulated: 2 % failures where 10 % are allowed, in all of eight scenarios."""
+    rng, passed, plan = np.random.default_rng(0), 0, SUITE.plan
+    for _ in range(200):
+        open_ones = 8
+        for look in plan.looks:
+            most = most_failures(look, 0.1, plan.confidence)
+            open_ones = int((rng.binomial(look, 0.02, open_ones) > most).sum())
+        passed += open_ones == 0
+    assert passed >= 190
 
 
 def test_a_crash_is_an_error_and_stays_in_the_denominator():
@@ -82,27 +149,54 @@ def test_failures_between_the_bounds_are_not_decided():
 SUITE_TEXT = """
 describe: test
 scenarios: [{scenario}]
-episodes: 4
-non_inferiority_margin: 0.1
+episodes: {episodes}
+most_episodes: {episodes}
+non_inferiority_margin: {margin}
 criteria:
-  c: {{metric: {metric}, at_most: 0, {extra}max_rate: 0.1, required: true, reason: r}}
+  task: {{metric: task, max_rate: 0.1, required: {required}, reason: r}}
+  c: {{metric: {metric}, {bound}, {extra}max_rate: {rate}, required: true, reason: r}}
+not_for: {not_for}
 """
+SOUND = {"scenario": "push", "metric": "fell", "bound": "at_most: 0", "extra": "", "rate": "0.1"}
+SOUND |= {"episodes": 64, "margin": 0.1, "not_for": "{}", "required": "true"}
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"scenario": "pusch"}, "pusch.*Did you mean 'push'"),
-        ({"metric": "fel"}, "fel.*Did you mean 'fell'"),
+        ({"scenario": "pusch"}, "own.yaml:3: .*pusch.*Did you mean 'push'"),
+        ({"metric": "fel"}, "own.yaml:9: .*fel.*Did you mean 'fell'"),
         ({"extra": "at_least: 1, "}, "exactly one of"),
         ({"extra": "except: [slope], "}, "no scenario named 'slope'"),
-        ({"extra": "limit: 3, "}, "limit"),
+        ({"extra": "limit: 3, "}, "no key named 'limit'"),
+        ({"bound": "at_most: .nan"}, "finite number"),
+        ({"bound": "at_most: .inf"}, "finite number"),
+        ({"metric": "violation_rate"}, "needs a cost"),
+        ({"extra": "cost: velocity, "}, "metric fell takes no cost"),
+        ({"metric": "violation_rate", "extra": "cost: velocty, "}, "Did you mean 'velocity'"),
+        ({"metric": "task"}, "brings its own bound"),
+        ({"extra": "slack: 2.0, "}, "slack is for metric task"),
+        ({"rate": "0.01"}, "64 episodes cannot show a rate of 0.01.*299 are needed"),
+        ({"margin": 0.01}, "64 episodes without any difference show 5.4%, not 1.0%"),
+        ({"episodes": 4}, "29 are needed"),
+        ({"required": "false"}, "required criterion with metric: task is missing"),
+        ({"not_for": "{hoper: {c: r}}"}, "Did you mean 'hopper'"),
+        ({"not_for": "{hopper: {d: r}}"}, "no criterion or scenario named 'd'"),
+        ({"not_for": "{hopper: {task: r}}"}, "judged for every environment"),
     ],
 )
 def test_a_mistake_in_a_suite_is_named(tmp_path, fields, message):
     path = tmp_path / "own.yaml"
-    path.write_text(
-        SUITE_TEXT.format(**{"scenario": "push", "metric": "fell", "extra": ""} | fields)
-    )
+    path.write_text(SUITE_TEXT.format(**SOUND))
+    load_suite(str(path))
+    path.write_text(SUITE_TEXT.format(**SOUND | fields))
     with pytest.raises(content.UserError, match=message):
         load_suite(str(path))
+
+
+def test_everything_that_is_wrong_in_a_suite_is_said_at_once(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(SUITE_TEXT.format(**SOUND | {"scenario": "pusch", "metric": "fel"}))
+    with pytest.raises(content.UserError) as raised:
+        load_suite(str(path))
+    assert [line.split(":")[1] for line in str(raised.value).splitlines()] == ["3", "9"]

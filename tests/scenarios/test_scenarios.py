@@ -57,7 +57,14 @@ def test_recovery_needs_the_hold_and_not_a_glimpse():
 
 def test_a_fall_before_the_window_is_a_failure_and_a_short_episode_is_undecided():
     assert margin(RECOVERS, [0, 0], terminated=True) == LOST
-    assert margin(RECOVERS, [0, 0]) == np.inf
+    assert np.isnan(margin(RECOVERS, [0, 0]))
+    assert np.isnan(margin(RECOVERS, [0, 0, 0.9, 0.9, 0.9]))  # the time limit cut it short
+    assert margin(RECOVERS, [0, 0, 0.9, 0.1, 0.1]) == pytest.approx(0.1)  # it had recovered
+
+
+def test_who_falls_after_the_disturbance_has_not_recovered_however_long_it_stood_before():
+    assert margin(RECOVERS, [0.1] * 8, terminated=True) == LOST
+    assert margin(RECOVERS, [0.1] * 9, terminated=True) == pytest.approx(0.1)  # window of 7 over
 
 
 AIR = ("gust", "noisy-state")  # scenarios that act on what flies
@@ -68,7 +75,7 @@ def test_every_scenario_is_a_claim_with_a_source_that_samples_within_its_range(n
     scenario = load_scenario(name)
     assert scenario.claim.endswith(".") and scenario.source and scenario.require
     robot = load_robot({"noisy-scan": "rover"}.get(name, "quadrotor" if name in AIR else "hopper"))
-    _, drawn = sample_batch(scenario, robot, seed=0, episodes=30)
+    drawn = sample_batch(scenario, robot, 0, range(30)).values
     for key, variable in scenario.sample.items():
         values = np.array([d[key] for d in drawn])
         low, high = variable.range
@@ -77,8 +84,25 @@ def test_every_scenario_is_a_claim_with_a_source_that_samples_within_its_range(n
 
 def test_an_episode_is_the_same_however_many_are_drawn_and_differs_by_seed():
     scenario, robot = load_scenario("push"), load_robot("hopper")
-    few, many, other = (sample_batch(scenario, robot, s, n)[1] for s, n in ((0, 3), (0, 9), (1, 3)))
-    assert few == many[:3] and few != other
+    asked = ((0, range(3)), (0, range(9)), (0, range(3, 9)), (1, range(3)))
+    few, many, rest, other = (sample_batch(scenario, robot, s, n).values for s, n in asked)
+    assert few == many[:3] and rest == many[3:] and few != other
+
+
+def test_a_scenario_says_when_its_disturbance_begins_and_has_acted():
+    robot = load_robot("hopper")
+    push = sample_batch(load_scenario("push"), robot, 0, range(5))
+    at_s = [values["at_s"] for values in push.values]
+    np.testing.assert_allclose(push.begins_s, at_s)
+    np.testing.assert_allclose(push.acts_by_s, np.array(at_s) + 0.1)
+    assert (sample_batch(load_scenario("slippery"), robot, 0, range(5)).acts_by_s == 0.0).all()
+
+
+def test_an_injection_that_changes_nothing_never_acts(tmp_path):
+    path = tmp_path / "nothing.yaml"
+    path.write_text("claim: c.\nsource: s\ninject: [{injector: payload, magnitude: 0}]\n")
+    drawn = sample_batch(load_scenario(str(path)), load_robot("hopper"), 0, range(2))
+    assert np.isinf(drawn.begins_s).all() and np.isinf(drawn.acts_by_s).all()
 
 
 @pytest.mark.parametrize(
@@ -94,6 +118,21 @@ def test_an_episode_is_the_same_however_many_are_drawn_and_differs_by_seed():
             "within_s, holds_s missing",
         ),
         ("clame: x", "clame"),
+        ("inject: [{injector: push, magnitude: 1, options: {at: 3}}]", "Did you mean 'at_s'"),
+        ("inject: [{injector: push, magnitude: .nan}]", "finite number"),
+        ("inject: [{injector: sensor_noise, magnitude: 1}]", "needs the option channel"),
+        (
+            "inject: [{injector: sensor_bias, magnitude: 1, options: {channel: joint_positn rad}}]",
+            "Did you mean 'joint_position rad'",
+        ),
+        ("require: {a: {always: {tilt: {below: 1}}}}", "no signal named 'tilt'.*'tilt_rad'"),
+        ("require: {a: {always: {cost/velocty: {below: 1}}}}", "Did you mean 'cost/velocity'"),
+        ("require: {a: {always: {tilt_rad: {below: .nan}}}}", "finite numbers"),
+        ("sample: {a: {range: [0, .inf], unit: m}}", "no finite range"),
+        (
+            "sample: {a: {range: [0, 1], unit: kg}}\ninject: [{injector: push, magnitude: $a}]",
+            "is in 'kg', push takes 'm/s'",
+        ),
         ("source: [", "not valid YAML"),
     ],
 )
@@ -104,3 +143,16 @@ def test_a_mistake_in_a_scenario_is_named(tmp_path, text, message):
     )
     with pytest.raises(content.UserError, match=message):
         load_scenario(str(path))
+
+
+def test_everything_that_is_wrong_in_a_scenario_is_said_at_once_with_its_line(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "claim: c.\nsource: s\ninject:\n  - {injector: puch, magnitude: 1}\n"
+        "require:\n  a: {allways: {tilt_rad: {below: 1}}}\n"
+    )
+    with pytest.raises(content.UserError) as raised:
+        load_scenario(str(path))
+    first, second = str(raised.value).splitlines()
+    assert first.startswith(f"{path}:4: ") and "puch" in first
+    assert second.startswith(f"{path}:6: ") and "allways" in second

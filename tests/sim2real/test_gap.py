@@ -86,7 +86,8 @@ rows:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"unit": "s"}, "unit 's' given, action_latency takes 'ms'"),
+        ({"unit": "s"}, "'s' given, action_latency takes 'ms'"),
+        ({"measured": ".nan"}, "measured: a finite number"),
         ({"injector": "action_latncy"}, "Did you mean 'action_latency'"),
         ({"measured": "80"}, "below sweep_to"),
         ({"measured": "soon"}, "measured"),

@@ -32,7 +32,7 @@ def reacher():
 
 
 def moved(env, engine, least=-100.0):
-    asked = Success("return", least, False, "it earns something")
+    asked = Success("return", least, False, "1", "it earns something")
     policy, returns = random_policy(env), np.full(16, -5.0)
     return transfer.transfer(policy, env, engine, 0, returns, asked, 0.8)
 

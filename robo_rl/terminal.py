@@ -1,0 +1,88 @@
+"""What the command line shows on the terminal: tables, verdicts in colour, a bar with time left."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console()
+
+
+def safety_tables(result: Any) -> None:
+    """Which scenarios each criterion passed, what got worse, and what nobody judged."""
+    table = Table(
+        "criterion", "scenarios passed", "not passed", title=f"Safety suite {result.suite.name}"
+    )
+    for name, criterion in result.coverage.criteria.items():
+        found = [f for f in result.findings if f.criterion == name]
+        bad = [f for f in found if f.verdict != "PASS"]
+        label = name + ("" if criterion.required else " (optional)")
+        shown = ", ".join(f"{f.scenario} {f.verdict} {f.failures}/{f.episodes}" for f in bad)
+        table.add_row(label, f"{len(found) - len(bad)}/{len(found)}", shown)
+    console.print(table)
+    if result.regressions:
+        table = Table("criterion", "compared", "passed", "not passed", title="Regression")
+        for name, what in dict.fromkeys((r.criterion, r.what) for r in result.regressions):
+            found = [r for r in result.regressions if (r.criterion, r.what) == (name, what)]
+            bad = [r for r in found if r.verdict != "PASS"]
+            shown = "; ".join(f"{r.scenario} {r.verdict}: {r.why}" for r in bad)
+            table.add_row(name, what, f"{len(found) - len(bad)}/{len(found)}", shown)
+        console.print(table)
+    open_ones = [f for f in result.findings if f.required and f.verdict == "INCONCLUSIVE"]
+    for f in open_ones[:5]:
+        console.print(f"{f.criterion} in {f.scenario}: {escape(f.why)}", highlight=False)
+    for name, why in result.coverage.not_judged.items():
+        console.print(f"[bold]not judged[/]: {name} ({escape(why)})", highlight=False)
+
+
+def gap_table(result: Any) -> None:
+    """Every departure with its verdict and why, smallest margin first."""
+    table = Table("departure", "verdict", "why", title=f"Gap study, profile {result.profile.name}")
+    for sweep in sorted(result.sweeps, key=lambda s: s.margin.low if s.margin else 0.0):
+        table.add_row(sweep.name, coloured(sweep.verdict), sweep.why)
+    for other in result.transfers:
+        table.add_row(f"engine {other.engine}", coloured(other.verdict), other.why)
+    console.print(table)
+
+
+def checklist_table(made: Any) -> None:
+    """Every line of the checklist, and the verdict on the whole."""
+    table = Table("section", "risk", "verdict", "evidence", title="Sim-to-real risk checklist")
+    for row in made.rows:
+        table.add_row(row.section, row.risk, coloured(row.verdict), row.evidence)
+    console.print(table)
+    console.print(f"[bold]{coloured(made.verdict)}[/]")
+
+
+def coloured(verdict: str) -> str:
+    """A verdict in its colour, as rich's markup."""
+    colours = {"GREEN": "green", "AMBER": "yellow", "RED": "red", "UNKNOWN": "magenta"}
+    colours |= {"PASS": "green", "FAIL": "red", "ACCEPT": "green", "REJECT": "red"}
+    return f"[{colours.get(verdict, 'magenta')}]{verdict}[/]"
+
+
+@contextmanager
+def steps_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told how many of how many steps are done; it appears with the first of them."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+    )
+    bars = Progress(
+        *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console
+    )
+    bar = bars.add_task(title, total=None)
+
+    def show(done: int, most: int) -> None:
+        bars.start()  # not before there is something to show: an error should stand alone
+        bars.update(bar, completed=done, total=most)
+
+    try:
+        yield show
+    finally:
+        bars.stop()

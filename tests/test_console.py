@@ -1,0 +1,220 @@
+"""The installed console command as a process: what a shell, a Makefile or a CI server sees."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robo_rl.envs.step import make
+from robo_rl.verdicts import Exit, Grade, exit_of_grades, worst
+from tests.mutants import balancing_network, constant_network, store
+
+ROBO_RL = Path(sys.executable).with_name("robo-rl")
+SUITE = """
+describe: One scenario, as many episodes as its claim needs.
+scenarios: [nominal]
+episodes: 9
+most_episodes: 9
+non_inferiority_margin: 0.4
+criteria:
+  upright: {metric: task, max_rate: 0.3, required: true, reason: r}
+  slow:
+    {metric: violation_rate, cost: velocity, at_most: 0.05, max_rate: 0.3,
+     required: true, reason: r}
+  rail:
+    {metric: longest_violation, cost: joint_limit, at_most: 0.2, max_rate: 0.3,
+     required: true, reason: r}
+"""
+PROFILE = """
+describe: One departure.
+rows:
+  latency:
+    {section: timing, injector: action_latency, unit: ms, measured: 4, sweep_to: 10,
+     source: s, mitigation: m}
+"""
+OWN = """
+from robo_rl.envs.classic import inverted_pendulum
+from robo_rl.envs.mdp import Observe, register
+from dataclasses import replace
+
+
+def broken(robot, signals):
+    raise ZeroDivisionError("a mistake in somebody's own term")
+
+
+@register("broken-pendulum", "balance")
+def broken_pendulum():
+    return replace(inverted_pendulum(), observe=(Observe("nothing", "1", broken),))
+"""
+
+
+def robo_rl(*words, cwd, **env):
+    return subprocess.run(
+        [str(ROBO_RL), *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=500,
+        env={**os.environ, "COLUMNS": "200", **env},
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("console")
+    pole = make("inverted-pendulum")
+    (folder / "small.yaml").write_text(SUITE)
+    (folder / "profile.yaml").write_text(PROFILE)
+    (folder / "own").mkdir()
+    (folder / "own" / "broken.py").write_text(OWN)
+    store(folder / "good", pole, balancing_network(pole))
+    store(folder / "idle", pole, constant_network(pole, np.zeros(1)))
+    store(folder / "nan", pole, constant_network(pole, np.full(1, np.nan)))
+    return folder
+
+
+def test_no_two_outcomes_share_an_exit_status():
+    assert [int(code) for code in Exit] == [0, 1, 2, 3, 64, 70, 130]
+
+
+@pytest.mark.parametrize(
+    ("run", "words", "status", "said"),
+    [
+        ("good", (), Exit.ACCEPT, "ACCEPT: all 3 required verdicts passed"),
+        ("idle", (), Exit.REJECT, "REJECT: 1 of 3 required verdicts failed: upright in nominal"),
+        ("good", ("episodes=5",), Exit.CONDITIONAL, "episodes=9"),
+        ("nan", (), Exit.ERROR, "not finite"),
+        ("idle", ("baseline=good",), Exit.REJECT, "Regression"),
+        ("good", ("baseline=good",), Exit.ACCEPT, "Regression"),
+        ("good", ("baseline=nan",), Exit.ERROR, "not finite"),
+        ("good", ("baseline=nowhere",), Exit.USAGE, "no policy here"),
+        ("good", ("suit=x",), Exit.USAGE, "Did you mean 'suite'"),
+    ],
+)
+def test_the_gate_reaches_the_shell(place, run, words, status, said):
+    done = robo_rl("safety", run, "suite=small.yaml", *words, cwd=place)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (place / "MUJOCO_LOG.TXT").exists()
+
+
+def test_a_fault_that_is_not_the_users_wording_is_an_internal_error(place):
+    done = robo_rl("envs", "check", "broken-pendulum", cwd=place, ROBO_RL_ENVS="own")
+    assert done.returncode == Exit.INTERNAL
+    assert "ZeroDivisionError" in done.stderr and "internal error" in done.stderr
+
+
+def test_a_policy_whose_model_has_changed_is_refused_before_anything_runs(place):
+    path = place / "other" / "policy" / "policy.json"
+    pole = make("inverted-pendulum")
+    store(place / "other", pole, balancing_network(pole))
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps({**described, "control_hz": 50.0, "model_sha256": "0" * 64}))
+    for command in ("safety", "gap"):
+        done = robo_rl(command, "other", cwd=place)
+        assert done.returncode == Exit.USAGE
+        assert "control_hz 50.0, now 25.0" in done.stderr and "model 000000000000" in done.stderr
+    assert not (place / "other" / "safety").exists()
+
+
+def test_ctrl_c_in_a_study_says_130_and_leaves_no_verdict(place):
+    began = subprocess.Popen(
+        [str(ROBO_RL), "safety", "good", "out=stopped"],
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    time.sleep(8)
+    began.send_signal(signal.SIGINT)
+    began.communicate(timeout=120)
+    assert began.returncode == Exit.INTERRUPTED
+    assert not (place / "stopped" / "results.json").exists()
+
+
+def test_gap_and_checklist_gate_as_well(place):
+    words = ("profile=profile.yaml", "episodes=14", "levels=1", "episode_s=2")
+    assert robo_rl("gap", "idle", *words, cwd=place).returncode == Exit.REJECT
+    assert robo_rl("gap", "nan", *words, cwd=place).returncode == Exit.ERROR
+    assert robo_rl("gap", "idle", "fail_on=re", cwd=place).returncode == Exit.USAGE
+    checked = robo_rl("checklist", "idle", cwd=place)
+    assert checked.returncode == Exit.REJECT and "RED" in checked.stdout
+    fresh = robo_rl("checklist", "good", "out=checked", cwd=place)
+    assert fresh.returncode in (Exit.REJECT, Exit.CONDITIONAL)  # unmeasured is never a pass
+
+
+@pytest.mark.parametrize(
+    ("grades", "fail_on", "status"),
+    [
+        ({"GREEN"}, Grade.UNKNOWN, Exit.ACCEPT),
+        ({"GREEN", "AMBER"}, Grade.UNKNOWN, Exit.ACCEPT),
+        ({"GREEN", "AMBER"}, Grade.AMBER, Exit.CONDITIONAL),
+        ({"UNKNOWN", "AMBER"}, Grade.UNKNOWN, Exit.CONDITIONAL),
+        ({"UNKNOWN", "AMBER"}, Grade.RED, Exit.ACCEPT),
+        ({"RED", "UNKNOWN"}, Grade.RED, Exit.REJECT),
+        ({"RED", "UNKNOWN"}, Grade.AMBER, Exit.REJECT),
+        (set(), Grade.UNKNOWN, Exit.CONDITIONAL),
+    ],
+)
+def test_red_rejects_and_the_rest_is_by_choice(grades, fail_on, status):
+    assert exit_of_grades(grades, fail_on) is status
+
+
+def test_the_worst_grade_is_red_then_unknown_then_amber():
+    assert worst(["GREEN", "AMBER", "UNKNOWN", "RED"]) is Grade.RED
+    assert worst(["GREEN", "AMBER", "UNKNOWN"]) is Grade.UNKNOWN
+    assert worst(["GREEN", "AMBER"]) is Grade.AMBER
+
+
+def test_check_lists_everything_that_is_wrong_in_a_folder_and_simulates_nothing(tmp_path):
+    for kind in ("scenarios", "safety_eval", "rewards", "sim2real"):
+        (tmp_path / kind).mkdir()
+    (tmp_path / "scenarios" / "a.yaml").write_text(
+        "claim: c.\nsource: s\ninject: [{injector: puch, magnitude: 1}]\n"
+    )
+    (tmp_path / "safety_eval" / "b.yaml").write_text(SUITE.replace("velocity", "velocty"))
+    (tmp_path / "rewards" / "c.yaml").write_text("task:\n  forward_velocty: {weight: 1}\n")
+    (tmp_path / "sim2real" / "d.yaml").write_text(PROFILE.replace("unit: ms", "unit: s"))
+    found = robo_rl("check", tmp_path, cwd=tmp_path)
+    assert found.returncode == Exit.REJECT
+    for said in ("a.yaml:3: ", "'push'", "'velocity'", "c.yaml:2: ", "'forward_velocity'", "'ms'"):
+        assert said in found.stdout, found.stdout
+    assert "4 content files, 4 problems" in found.stdout
+    assert robo_rl("check", cwd=tmp_path).returncode == Exit.ACCEPT
+
+
+def test_every_command_of_the_readme_runs(tmp_path):
+    """Its table and its Python, on budgets of seconds; statuses as the outcome deserves."""
+    ppo = ("ppo.robots=4", "ppo.minibatches=2", "ppo.unroll=16", "ppo.epochs=1", "eval_points=1")
+    sac = ("sac.robots=4", "sac.warmup=32", "sac.updates_per_step=1", "sac.batch=8")
+    quick = ("env=inverted-pendulum", "eval_episodes=1", "steps=256")
+    model = "<mujoco><worldbody><geom name='floor' type='plane' size='5 5 1'/><body name='b'>"
+    model += "<joint name='j' type='hinge' axis='0 1 0' range='-1 1' limited='true'/>"
+    model += "<geom size='.1' pos='0 0 .5'/></body></worldbody><actuator>"
+    model += "<motor joint='j' ctrlrange='-1 1' ctrllimited='true'/></actuator></mujoco>"
+    (tmp_path / "own.xml").write_text(model)
+    (tmp_path / "small.yaml").write_text(SUITE)
+    (tmp_path / "profile.yaml").write_text(PROFILE)
+    demo = ("ppo_steps=256", "sac_steps=128", "gap_levels=1", "gap_episode_s=0.4")
+    demo += ("safety_episodes=2", "gap_episodes=14", "env=inverted-pendulum")
+    judged = (Exit.REJECT, Exit.CONDITIONAL)
+    for words, statuses in (
+        (("envs", "hopper"), (Exit.ACCEPT,)),
+        (("train", *quick, "algo=ppo", "reward=safety", "seed=0", *ppo, "out=run"), (Exit.ACCEPT,)),
+        (("envs", "new", "my-robot", "--mjcf", "own.xml", "to=robots"), (Exit.ACCEPT,)),
+        (("safety", "run", "suite=small.yaml", "baseline=run"), judged),
+        (("gap", "run", "profile=profile.yaml", "episodes=14", "levels=1", "episode_s=1"), judged),
+        (("checklist", "run"), judged),
+        (("compare", *quick, "algo=ppo,sac", "seeds=2", "episodes=2", *ppo, *sac), (Exit.ACCEPT,)),
+        (("demo", *demo, "out=demo"), (Exit.ACCEPT,)),
+    ):
+        done = robo_rl(*words, cwd=tmp_path)
+        assert done.returncode in statuses, f"{words}\n{done.stdout}\n{done.stderr}"
+    bundle = next((tmp_path / "run" / "safety" / "small" / "replays").glob("*.npz"))
+    assert robo_rl("replay", bundle, cwd=tmp_path).returncode == Exit.ACCEPT
