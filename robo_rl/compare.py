@@ -26,6 +26,7 @@ from robo_rl.train.config import Ppo, TrainConfig
 
 COMPARE_SEED = 9_000_011  # of the final evaluation, held out from training and from the curves
 EPISODES, SEEDS = 20, 3
+NOT_COMPARED = ("out", "versions.machine", "versions.processor")  # a run may come from elsewhere
 KINDS = {"algo": "algorithm", "reward": "reward layer", "trainer": "trainer"}
 ALGORITHMS = ("ppo", "sac")
 
@@ -221,7 +222,7 @@ def obstacles(wanted: TrainConfig) -> list[str]:
     differ = [
         f"{key} {_short(there.get(key))} there, {_short(here.get(key))} now"
         for key in dict.fromkeys([*here, *there])
-        if there.get(key) != here.get(key) and key not in ("out", "versions.machine")
+        if there.get(key) != here.get(key) and key not in NOT_COMPARED
     ]
     if wanted.trainer == "sb3" and not folder.done.exists():
         differ.append("trainer=sb3 did not finish it and cannot go on")

@@ -180,7 +180,8 @@ def test_a_run_of_other_settings_model_or_versions_is_not_reused_and_says_what_d
 def test_a_run_from_another_machine_is_reused_and_its_wall_clock_called_out(tmp_path):
     for (_, seed), config in compare.plan(asked_in(tmp_path)).items():
         versions = runs.describe(config, make(ENV))["versions"]
-        finished(config, seed, versions={**versions, "machine": f"machine {seed}"})
+        elsewhere = {"machine": f"machine {seed}", "processor": f"processor {seed}"}
+        finished(config, seed, versions={**versions, **elsewhere})
     result = compare.compare(asked_in(tmp_path), quiet())
     assert "different machines" in compare_findings.headline(result)
 
