@@ -102,18 +102,25 @@ def train(words: Words = None) -> None:
     start=RUN begins with the weights of another run instead of random ones.
     engine: mujoco (C, for CPUs), mjx (for a GPU), bullet. trainer: jax, sb3.
     Hyperparameters: ppo.learning_rate=3e-4 and so on, over configs/ppo.yaml.
-    resume=DIR goes on with a run, bit for bit.
+    sac.robots alone keeps the preset's updates per environment step; set sac.updates_per_step too
+    to change it. Training is in whole rollouts: robots * unroll steps of PPO, robots of SAC.
+    resume=DIR goes on with a run, bit for bit; resume=DIR steps=N goes on to more steps.
+    Ctrl-C saves, says how to go on, and ends with exit code 130; numbers that are not finite end
+    training with exit code 3, the last good checkpoint kept.
     """
     from robo_rl.train import config, run
 
     given = config.parse(words or [])
     if "resume" in given:
-        if len(given) > 1:
+        if not set(given) <= {"resume", "steps"}:
             raise UserError(
-                "train: resume=DIR takes no other key; the run goes on as it was configured."
+                "train: resume=DIR takes no other key than steps=N; the run goes on as it was"
+                " configured."
             )
         resolved = run.load_config(Path(str(given["resume"])))
         resolved = resolved.model_copy(update={"out": str(given["resume"])})
+        if "steps" in given:
+            resolved = run.extended(resolved, given["steps"])
         _train(resolved, resume=True)
     else:
         _train(config.resolve(given), resume=False)
@@ -122,7 +129,10 @@ def train(words: Words = None) -> None:
 def _train(resolved: Any, *, resume: bool) -> None:
     from robo_rl.train import run, trainers
 
-    folder = trainers.train(resolved, console, resume=resume)
+    try:
+        folder = trainers.train(resolved, console, resume=resume)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)  # typer would turn it into an exit code that main() never sees
     rows = run.read_rows(folder / "evaluation.csv")
     if rows:
         last = rows[-1]

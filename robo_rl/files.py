@@ -1,6 +1,7 @@
 """Files that are either whole or not there: atomic writes, arrays without pickle, digests."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,14 @@ import yaml
 
 from robo_rl.content import UserError
 
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+PART = ".part"  # ends the names of files and folders that are not whole yet
+
 
 def digest(data: bytes) -> str:
     """SHA-256 in hexadecimal."""
@@ -27,11 +36,21 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it; UserError where a file is in the way, or it is refused."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        blocking = next((p for p in (path, *path.parents) if p.is_file()), None)
+        why = f"{blocking} is a file" if blocking else error.strerror
+        raise UserError(f"{path}: the folder could not be made ({why}).") from error
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place, whole, when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    make_folder(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -50,12 +69,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """As replacing(), for a folder that does not exist yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    """As replacing(), for a folder; an old one is gone for a moment before the new one is there."""
+    make_folder(path.parent)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART))
     try:
         yield temporary
         temporary.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
         temporary.rename(path)
     except OSError as error:
         raise UserError(
@@ -63,6 +84,80 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed process left of files and folders that it could not finish."""
+    for part in folder.glob(f".*{PART}"):
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
+
+
+def append_text(path: Path, text: str) -> None:
+    """Appends text in one write; if it does not all fit on the disk, none of it stays."""
+    data = text.encode()
+    make_folder(path.parent)
+    try:
+        with path.open("ab", buffering=0) as stream:
+            before = stream.seek(0, os.SEEK_END)
+            if stream.write(data) < len(data):
+                stream.truncate(before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise UserError(f"{path}: could not be written ({error.strerror}).") from error
+
+
+@contextlib.contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Holds the lock file `path`, which the system lets go when this process ends, however it ends.
+
+    Raises UserError, naming the process, where another one holds it. The file is removed after.
+    Where the file system knows no locks, or Python has no fcntl (Windows), nothing is held.
+    """
+    handle = _locked(path, what)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            path.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _locked(path: Path, what: str) -> int | None:
+    if fcntl is None:
+        return None
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UserError(f"{path}: could not be written ({error.strerror}).") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+            os.close(handle)
+            raise UserError(
+                f"{what} is in use by another process (pid {owner}). Wait until it ends, or stop"
+                " it first."
+            ) from None
+        except OSError:
+            os.close(handle)
+            path.unlink(missing_ok=True)
+            return None
+        if _is_file(handle, path):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+            return handle
+        os.close(handle)  # its last owner removed it between our open and our lock
+
+
+def _is_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_text(path: Path, text: str) -> None:

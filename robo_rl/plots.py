@@ -84,7 +84,7 @@ def failure_rates(rows: Sequence[tuple[Any, ...]], title: str) -> str:
         )
         axes.set(
             xlim=(-0.02, 1.02),
-            xlabel="share of failing episodes (one-sided 95 % bounds; bar: most allowed)",
+            xlabel="share of failing episodes (one-sided bounds; bar: most allowed)",
             title=title,
         )
         axes.invert_yaxis()

@@ -3,6 +3,7 @@
 One format for every trainer; loading executes nothing, and needs neither JAX nor torch.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 from robo_rl import files
 from robo_rl.content import UserError, read_json
 
-FORMAT = "robo_rl.policy/1"
+FORMAT = "robo_rl.policy/2"
+WEIGHTS_ONLY = "robo_rl.policy/1"  # its digest covers the arrays and not what is done with them
+NEEDED = ("env", "network", "weights", "weights_sha256")
 ACTIVATIONS = {
     "tanh": np.tanh,
     "relu": lambda x: np.maximum(x, 0.0),
@@ -44,6 +47,15 @@ class Network:
         }
         return {"mean": self.mean, "std": self.std, **named}
 
+    def layout(self) -> dict[str, Any]:
+        """What is done with the weights, as it is stored."""
+        return {
+            "layers": len(self.weights),
+            "activation": self.activation,
+            "head": self.head,
+            "observation_clip": None if np.isinf(self.clip) else self.clip,
+        }
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -72,11 +84,13 @@ class Policy:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weights."""
-        return weights_digest(self.network)
+        """SHA-256 of the network, as its contract names it."""
+        if self.contract.get("format") == WEIGHTS_ONLY:
+            return arrays_digest(self.network)
+        return network_digest(self.network)
 
 
-def weights_digest(network: Network) -> str:
+def arrays_digest(network: Network) -> str:
     """SHA-256 over the weight arrays in the order of their names."""
     arrays = network.arrays()
     return files.digest(
@@ -84,27 +98,29 @@ def weights_digest(network: Network) -> str:
     )
 
 
+def network_digest(network: Network) -> str:
+    """SHA-256 over what is done with the weights, and their names, types, shapes and values."""
+    pieces = [json.dumps(network.layout(), sort_keys=True).encode()]
+    for name, array in sorted(network.arrays().items()):
+        pieces += [f"\n{name} {array.dtype.str} {array.shape}\n".encode()]
+        pieces += [np.ascontiguousarray(array).tobytes()]
+    return files.digest(b"".join(pieces))
+
+
 def save_policy(folder: Path, network: Network, contract: Mapping[str, Any]) -> None:
     """Writes weights.npz, then the contract that names their digest.
 
     Each replaces the old one whole.
     """
-    files.write_arrays(folder / f"weights-{weights_digest(network)[:12]}.npz", network.arrays())
-    head = {
-        "format": FORMAT,
-        **contract,
-        "network": {
-            "layers": len(network.weights),
-            "activation": network.activation,
-            "head": network.head,
-            "observation_clip": None if np.isinf(network.clip) else network.clip,
-        },
-        "weights": f"weights-{weights_digest(network)[:12]}.npz",
-        "weights_sha256": weights_digest(network),
-    }
+    digest = network_digest(network)
+    stored = f"weights-{digest[:12]}.npz"
+    files.write_arrays(folder / stored, network.arrays())
+    own = {"network": network.layout(), "weights": stored, "weights_sha256": digest}
+    # a contract that was loaded holds the format and digest of the policy it came from
+    head = {"format": FORMAT} | dict(contract) | {"format": FORMAT} | own
     files.write_json(folder / "policy.json", head)
     for stale in folder.glob("weights-*.npz"):
-        if stale.name != head["weights"]:
+        if stale.name != stored:
             stale.unlink()
 
 
@@ -119,24 +135,27 @@ def load_policy(run: str | Path) -> Policy:
         raise UserError(f"{given}: no policy here (looked for {folder / 'policy.json'}).")
     path = folder / "policy.json"
     contract = read_json(path)
-    if contract.get("format") != FORMAT:
+    if contract.get("format") not in (FORMAT, WEIGHTS_ONLY):
         raise UserError(f"{path}: format {contract.get('format')!r} found, {FORMAT!r} expected.")
     try:
-        network = _network(contract, files.read_arrays(folder / str(contract["weights"])))
-        valid = weights_digest(network) == contract["weights_sha256"]
-    except (KeyError, TypeError, AttributeError) as error:
+        needed = {name: contract[name] for name in NEEDED}
+        if not isinstance(needed["env"], str):
+            raise TypeError(f"env {needed['env']!r}")
+        arrays = files.read_arrays(folder / str(needed["weights"]))
+        policy = Policy(_network(needed["network"], arrays), contract)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path}: not a complete policy contract (missing or wrong: {error})."
         ) from error
-    if not valid:
+    if policy.digest != needed["weights_sha256"]:
         raise UserError(
-            f"{folder}: the weights do not match the digest in policy.json; the file is damaged."
+            f"{folder}: the weights and the network do not match the digest in policy.json;"
+            " one of the two files is damaged, or was changed."
         )
-    return Policy(network, contract)
+    return policy
 
 
-def _network(contract: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
-    described = contract["network"]
+def _network(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
     layers = range(int(described["layers"]))
     clip = described["observation_clip"]
     if described["activation"] not in ACTIVATIONS or described["head"] not in HEADS:

@@ -19,24 +19,41 @@ def to_arrays(tree: Any) -> dict[str, np.ndarray]:
     }
 
 
-def from_arrays(arrays: dict[str, np.ndarray], like: Any, where: Path) -> Any:
+def from_arrays(
+    arrays: dict[str, np.ndarray], like: Any, where: Path, growing: tuple[str, ...] = ()
+) -> Any:
     """The tree of `like`'s structure with these leaves.
 
+    A leaf whose name ends in one of `growing` may have fewer rows than in `like`; the rest is zero.
     Raises UserError where a leaf is missing, left over, or of another shape or type.
     """
-    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-    names = [jax.tree_util.keystr(path) for path, _ in leaves]
-    if set(names) != set(arrays):
-        different = sorted(set(names) ^ set(arrays))
+    leaves, tree = named(like)
+    return tree.unflatten(list(restored(arrays, leaves, where, growing).values()))
+
+
+def named(tree: Any) -> tuple[dict[str, Any], Any]:
+    """The leaves of a tree by their paths in it, and its structure."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}, structure
+
+
+def restored(
+    arrays: dict[str, np.ndarray],
+    leaves: dict[str, Any],
+    where: Path,
+    growing: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Stored arrays as leaves of these names and shapes; errors as from_arrays()."""
+    if set(leaves) != set(arrays):
+        different = sorted(set(leaves) ^ set(arrays))
         raise UserError(
             f"{where}: made by another kind of run; differs in {', '.join(different[:5])}."
         )
-    return tree.unflatten(
-        [
-            _restore(arrays[name], leaf, name, where)
-            for name, (_, leaf) in zip(names, leaves, strict=True)
-        ]
-    )
+    made = {}
+    for name, leaf in leaves.items():
+        stored = _grown(arrays[name], leaf) if name.endswith(growing) else arrays[name]
+        made[name] = _restore(stored, leaf, name, where)
+    return made
 
 
 def is_key(leaf: Any) -> bool:
@@ -47,6 +64,14 @@ def is_key(leaf: Any) -> bool:
 def row(tree: Any, index: int) -> Any:
     """One entry of a batched tree, batch axis kept at size 1."""
     return jax.tree.map(lambda leaf: leaf[index : index + 1], tree)
+
+
+def _grown(stored: np.ndarray, leaf: Any) -> np.ndarray:
+    if stored.shape[1:] != leaf.shape[1:] or len(stored) >= len(leaf):
+        return stored
+    return np.concatenate(
+        [stored, np.zeros((len(leaf) - len(stored), *leaf.shape[1:]), leaf.dtype)]
+    )
 
 
 def _restore(stored: np.ndarray, leaf: Any, name: str, where: Path) -> Any:

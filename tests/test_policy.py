@@ -86,6 +86,65 @@ def test_a_foreign_contract_is_refused(run_folder, change, message):
         robo_rl.load_policy(run_folder)
 
 
+@pytest.mark.parametrize(
+    "change", [{"activation": "relu"}, {"head": "clip"}, {"observation_clip": 0.5}]
+)
+def test_what_is_done_with_the_weights_is_part_of_the_digest(run_folder, change):
+    path = run_folder / "policy" / "policy.json"
+    contract = json.loads(path.read_text())
+    contract["network"] |= change
+    path.write_text(json.dumps(contract))
+    with pytest.raises(content.UserError, match="do not match the digest"):
+        robo_rl.load_policy(run_folder)
+
+
+def test_a_policy_of_the_first_format_still_loads(run_folder, policy):
+    from robo_rl.policy import arrays_digest
+
+    path = run_folder / "policy" / "policy.json"
+    contract = json.loads(path.read_text())
+    contract |= {"format": "robo_rl.policy/1", "weights_sha256": arrays_digest(policy.network)}
+    path.write_text(json.dumps(contract))
+    loaded = robo_rl.load_policy(run_folder)
+    np.testing.assert_array_equal(loaded(np.ones(11)), policy(np.ones(11)))
+    save_policy(run_folder / "policy", loaded.network, loaded.contract)
+    assert json.loads(path.read_text())["format"] == "robo_rl.policy/2"
+    assert robo_rl.load_policy(run_folder).digest == Policy(policy.network, {}).digest
+
+
+JUNK = (None, "x", [], {}, -1, 1e300)
+
+
+@pytest.mark.parametrize("key", ["env", "format", "network", "weights", "weights_sha256"])
+@pytest.mark.parametrize("junk", [*JUNK, "gone"], ids=str)
+def test_a_damaged_contract_is_said_and_never_a_traceback(run_folder, key, junk):
+    path = run_folder / "policy" / "policy.json"
+    contract = json.loads(path.read_text())
+    if (key, junk) == ("env", "x"):
+        pytest.skip("a policy of an environment that is not installed here still loads")
+    contract[key] = junk
+    if junk == "gone":
+        del contract[key]
+    path.write_text(json.dumps(contract))
+    with pytest.raises(content.UserError):
+        robo_rl.load_policy(run_folder)
+
+
+@pytest.mark.parametrize("key", ["layers", "activation", "head", "observation_clip"])
+@pytest.mark.parametrize("junk", [*JUNK, "gone"], ids=str)
+def test_a_damaged_network_block_is_said_and_never_a_traceback(run_folder, key, junk):
+    path = run_folder / "policy" / "policy.json"
+    contract = json.loads(path.read_text())
+    if junk == contract["network"][key]:
+        pytest.skip("this is what is there")
+    contract["network"][key] = junk
+    if junk == "gone":
+        del contract["network"][key]
+    path.write_text(json.dumps(contract))
+    with pytest.raises(content.UserError):
+        robo_rl.load_policy(run_folder)
+
+
 def test_a_folder_without_a_policy_is_said(tmp_path):
     with pytest.raises(content.UserError, match="no policy here"):
         robo_rl.load_policy(tmp_path)

@@ -16,6 +16,14 @@ RECORDED = ("qpos", "qvel", "qfrc_constraint", "sensordata", "actuator_force", "
 SMALL_BATCH = 8  # below this, handing work to threads costs more than it saves
 
 
+def cores() -> int:
+    """Processor cores that this process may use; all of them where the system does not say."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # outside Linux
+        return os.cpu_count() or 1
+
+
 class MujocoEngine(CallbackEngine):
     """The `mujoco` engine for one model; every batch size gets its own pool of simulations."""
 
@@ -154,7 +162,7 @@ class _Simulations:
     """One mujoco.batch with live views of its state and of some derived fields."""
 
     def __init__(self, model: mujoco.MjModel, robots: int, derived: tuple[str, ...]):
-        threads = 1 if robots < SMALL_BATCH else len(os.sched_getaffinity(0))
+        threads = 1 if robots < SMALL_BATCH else cores()
         self.batch = batch.Batch(model, nsim=robots, nthread=threads)
         state = ("qpos", "qvel", *(("act",) if model.na else ()), "qacc_warmstart")
         self.state = [self.batch.bind(name) for name in state]

@@ -9,7 +9,7 @@ action map, physics, sensor injectors, observation; reward, cost and end terms s
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +92,11 @@ class Environment:
     layer: str
     history_s: float
     draw: Draw | None
+    recipe: tuple[Any, ...]  # the arguments of _make()
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Pickles and copies as its recipe; within one process that is the same environment."""
+        return _make, self.recipe
 
     @property
     def substep_s(self) -> float:
@@ -415,6 +420,7 @@ def _make(
         layer=reward,
         history_s=history_s,
         draw=draw,
+        recipe=(name, reward, history_s, episode_s, draw, engine),
     )
 
 

@@ -12,6 +12,7 @@ from robo_rl.content import UserError, read_json
 
 KEPT = 2
 PREFIX = "step_"
+NAME = re.compile(rf"{PREFIX}\d+")
 
 
 class Progress(NamedTuple):
@@ -22,49 +23,72 @@ class Progress(NamedTuple):
 
 
 def save(folder: Path, state: Any, progress: Progress) -> Path:
-    """Writes a checkpoint folder and then drops all but the newest ones."""
+    """Writes a checkpoint folder, then drops all but the newest ones that are whole."""
     target = folder / f"{PREFIX}{progress.steps:012d}"
-    if target.exists():
-        return target
-    with files.replacing_folder(target) as temporary:
-        files.write_arrays(temporary / "state.npz", trees.to_arrays(state))
-        meta = {**progress._asdict(), "sha256": files.file_digest(temporary / "state.npz")}
-        files.write_json(temporary / "meta.json", meta)
-    for old in found(folder)[:-KEPT]:
-        shutil.rmtree(old)
+    if not is_whole(target):
+        with files.replacing_folder(target) as temporary:
+            files.write_arrays(temporary / "state.npz", trees.to_arrays(state))
+            meta = {**progress._asdict(), "sha256": files.file_digest(temporary / "state.npz")}
+            files.write_json(temporary / "meta.json", meta)
+    _prune(folder, target)
     return target
 
 
-def load(folder: Path, like: Any) -> tuple[Any, Progress]:
+def _prune(folder: Path, written: Path) -> None:
+    kept = 1
+    for old in reversed([path for path in found(folder) if path != written]):
+        if kept < KEPT and is_whole(old):
+            kept += 1
+        else:
+            shutil.rmtree(old)
+
+
+def load(folder: Path, like: Any, growing: tuple[str, ...] = ()) -> tuple[Any, Progress]:
     """The newest checkpoint that is whole, in the structure of `like`.
 
+    growing: leaves that may have fewer rows than in `like` (see trees.from_arrays).
     Raises UserError where there is none, or where it belongs to another run's structure.
     """
     arrays, progress, source = _newest(folder)
-    return trees.from_arrays(arrays, like, source), progress
+    return trees.from_arrays(arrays, like, source, growing), progress
 
 
-def borrow(folder: Path, like: Any, fields: tuple[str, ...]) -> Any:
-    """`like` with these of its fields from the newest checkpoint of another run.
+def borrow(folder: Path, like: Any, parts: tuple[str, ...]) -> Any:
+    """`like` with these parts ('statistics', 'weights.policy') of another run's newest checkpoint.
 
-    Raises UserError where there is none, or where a field is of another structure there.
+    Raises UserError where there is none, or where a part is of another structure there.
     """
     arrays, _, source = _newest(folder)
-    taken = {}
-    for field in fields:
-        beginning = re.compile(rf"(\.learner)?\.{field}(?=[.\[])")  # inside a curriculum or not
-        part = {beginning.sub("", k, count=1): v for k, v in arrays.items() if beginning.match(k)}
-        taken[field] = trees.from_arrays(part, getattr(like, field), source)
-    return like._replace(**taken)
+    beginning = re.compile(rf"\.({'|'.join(map(re.escape, parts))})(?=[.\[]|$)")
+    inside = {name.removeprefix(".learner"): value for name, value in arrays.items()}
+    theirs = {name: value for name, value in inside.items() if beginning.match(name)}
+    leaves, structure = trees.named(like)
+    wanted = {name: leaf for name, leaf in leaves.items() if beginning.match(name)}
+    taken = trees.restored(theirs, wanted, source)
+    return structure.unflatten([taken.get(name, leaf) for name, leaf in leaves.items()])
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint is there and undamaged."""
+    try:
+        _meta(checkpoint)
+    except (UserError, OSError, KeyError):
+        return False
+    return True
+
+
+def _meta(checkpoint: Path) -> dict[str, Any]:
+    meta = read_json(checkpoint / "meta.json")
+    if files.file_digest(checkpoint / "state.npz") != meta["sha256"]:
+        raise UserError(f"{checkpoint}: digest does not match")
+    return meta
 
 
 def _newest(folder: Path) -> tuple[dict[str, np.ndarray], Progress, Path]:
     damaged = []
     for candidate in reversed(found(folder)):
         try:
-            meta = read_json(candidate / "meta.json")
-            if files.file_digest(candidate / "state.npz") != meta["sha256"]:
-                raise UserError(f"{candidate}: digest does not match")
+            meta = _meta(candidate)
             arrays = files.read_arrays(candidate / "state.npz")
         except (UserError, OSError, KeyError) as error:
             damaged.append(f"{candidate.name} ({error})")
@@ -74,12 +98,11 @@ def _newest(folder: Path) -> tuple[dict[str, np.ndarray], Progress, Path]:
     raise UserError(f"{folder}: no checkpoint to go on from.{detail}")
 
 
-def sweep(folder: Path) -> None:
-    """Removes what a killed process left of a save it could not finish."""
-    for part in folder.glob(f".{PREFIX}*.part"):
-        shutil.rmtree(part)
-
-
 def found(folder: Path) -> list[Path]:
     """Checkpoint folders, oldest first; whole ones, unless a file in them was damaged since."""
-    return sorted(folder.glob(f"{PREFIX}*"))
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if NAME.fullmatch(path.name))
+
+
+def steps_of(checkpoint: Path) -> int:
+    """The environment steps that a checkpoint folder's name gives."""
+    return int(checkpoint.name.removeprefix(PREFIX))

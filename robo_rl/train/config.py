@@ -1,6 +1,7 @@
 """What a training run is: key=value over the presets, checked before anything starts."""
 
 import difflib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -10,11 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from robo_rl import content
 
+T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Activation = Literal["tanh", "relu", "swish"]
+ALGORITHMS = ("ppo", "sac")
+PATHS = ("out", "start", "resume")  # taken as they were typed: a folder may be called 007
 Layers = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
@@ -63,6 +67,13 @@ class Sac(Strict):
     activation: Activation
     steps: Positive
 
+    def in_words(self) -> str:
+        """How often it learns, which follows from two numbers that are easily set apart."""
+        return (
+            f"SAC: {self.robots} robots, {self.updates_per_step} gradient updates after each step"
+            f" of all of them: {self.updates_per_step / self.robots:.3g} per environment step."
+        )
+
 
 class TrainConfig(Strict):
     """One training run, everything resolved."""
@@ -76,7 +87,7 @@ class TrainConfig(Strict):
     curriculum: bool = False  # opens each row of `randomize` as far as the policy copes with it
     start: str | None = None  # a run whose weights it starts from, instead of random ones
     seed: Annotated[int, Field(ge=0)] = 0
-    out: str
+    out: Annotated[str, Field(min_length=1)]
     eval_points: Annotated[int, Field(ge=0)] = 10
     eval_episodes: Positive = 8
     checkpoint_s: Rate = 30.0
@@ -115,12 +126,20 @@ def parse(words: list[str]) -> dict[str, Any]:
             raise content.UserError(
                 f"argument {word!r}: key=value expected, for example env=hopper."
             )
+        if "${" in word:
+            raise content.UserError(
+                f"argument {word!r}: holds '${{', a variable that nothing here fills in."
+            )
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist(words))
     except OmegaConfBaseException as error:
         raise content.UserError(f"arguments {' '.join(words)!r}: {error}") from error
     assert isinstance(parsed, dict)
-    return {str(key): value for key, value in parsed.items()}
+    typed = dict(word.split("=", 1) for word in words)
+    as_typed = {key: typed[key] for key in PATHS if typed.get(key)}
+    return {str(key): value for key, value in parsed.items()} | {
+        key: text for key, text in as_typed.items() if not isinstance(parsed[key], str)
+    }
 
 
 def preset(algo: str, env: str) -> dict[str, Any]:
@@ -128,8 +147,7 @@ def preset(algo: str, env: str) -> dict[str, Any]:
 
     Its default block with the environment's on top.
     """
-    known = {name: None for name in ("ppo", "sac")}
-    content.lookup(known, algo, kind="algorithm", where="algo")
+    content.lookup(dict.fromkeys(ALGORITHMS), algo, kind="algorithm", where="algo")
     path = content.find("configs", algo)
     blocks = content.read_yaml(path)
     return {**blocks["default"], **blocks["envs"].get(env, {})}
@@ -138,18 +156,73 @@ def preset(algo: str, env: str) -> dict[str, Any]:
 def resolve(words: dict[str, Any]) -> TrainConfig:
     """A complete run from the user's words over the preset.
 
-    `steps` stands for the algorithm's own.
+    `steps` stands for the algorithm's own. Raises UserError with everything that is wrong at once.
     """
-    given = dict(words)
-    for needed in ("env", "algo"):
-        if needed not in given:
-            raise content.UserError(f"train: {needed}=... is missing.")
-    env, algo = str(given["env"]), str(given["algo"])
-    own = given.pop(algo, None) or {}
+    given, wrong = dict(words), []
+    env = _chosen(given, "env", _environments(), "environment", wrong)
+    algo = _chosen(given, "algo", ALGORITHMS, "algorithm", wrong)
+    assumed = algo or next((name for name in ALGORITHMS if name in given), ALGORITHMS[0])
+    own = _hyperparameters(given, algo, assumed, wrong)
     steps = {"steps": given.pop("steps")} if "steps" in given else {}
-    hyper = {**preset(algo, env), **own, **steps}
+    given |= {"env": env or "?", "algo": assumed}
+    base = preset(assumed, given["env"])
+    given[assumed] = {**base, **_paced(base, own), **own, **steps}
     given.setdefault("out", default_folder(given))
-    return check(TrainConfig, {**given, algo: hyper}, "train")
+    if given.get("randomize") is not None:
+        _collect(wrong, lambda: content.find("sim2real", str(given["randomize"])))
+    made = _collect(wrong, lambda: check(TrainConfig, given, "train"))
+    if made is None or wrong:
+        raise content.UserError("\n".join(wrong))
+    return made
+
+
+def _environments() -> tuple[str, ...]:
+    from robo_rl.envs import catalogue, mdp  # presets can be read without MuJoCo
+
+    catalogue.load()
+    return mdp.names()
+
+
+def _collect(wrong: list[str], make: Callable[[], T]) -> T | None:
+    """What `make` returns; a mistake in it joins the others instead."""
+    try:
+        return make()
+    except content.UserError as error:
+        wrong.append(str(error))
+        return None
+
+
+def _chosen(
+    given: Mapping[str, Any], key: str, known: Sequence[str], kind: str, wrong: list[str]
+) -> str | None:
+    if given.get(key) is None:
+        wrong.append(f"train: {key}=... is missing.")
+        return None
+    table, name = {each: each for each in known}, str(given[key])
+    return _collect(wrong, lambda: content.lookup(table, name, kind=kind, where=key))
+
+
+def _hyperparameters(
+    given: dict[str, Any], algo: str | None, assumed: str, wrong: list[str]
+) -> dict[str, Any]:
+    """The user's own hyperparameters of the algorithm, taken out of `given`."""
+    blocks = {name: given.pop(name) for name in ALGORITHMS if given.get(name) is not None}
+    for name, block in blocks.items():
+        if not isinstance(block, dict):
+            wrong.append(f"train: {name}={block}: hyperparameters are set as {name}.NAME=VALUE.")
+        elif algo is not None and name != algo:
+            keys = ", ".join(f"{name}.{key}={value}" for key, value in block.items())
+            wrong.append(f"train: {keys} has no effect with algo={algo}.")
+    own = blocks.get(assumed)
+    return dict(own) if isinstance(own, dict) else {}
+
+
+def _paced(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """SAC's updates after a step of all robots: as many per robot as the preset has, at least 1."""
+    robots = own.get("robots")
+    if "updates_per_step" not in base or not isinstance(robots, int):
+        return {}
+    return {"updates_per_step": max(1, round(base["updates_per_step"] * robots / base["robots"]))}
 
 
 def default_folder(given: dict[str, Any]) -> str:

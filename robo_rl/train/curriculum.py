@@ -23,11 +23,13 @@ def opening(learner: Learner, rows: tuple[str, ...]) -> Learner:
     def init(key: Array) -> Opening:
         return Opening(learner.init(key), begin(len(rows)))
 
-    def advance(state: Opening) -> tuple[Opening, dict[str, Array]]:
+    def advance(
+        state: Opening, rollouts: int = learner.rollouts
+    ) -> tuple[Opening, dict[str, Array]]:
         robots = state.learner.robots
         opened = jnp.broadcast_to(state.scores.opened, robots.opened.shape)
         inner = state.learner._replace(robots=robots._replace(opened=opened))
-        inner, log = learner.advance(inner)
+        inner, log = learner.advance(inner, rollouts)
         scores = jax.jit(judge)(state.scores, *(log.pop(name) for name in TALLY))
         limits = {f"curriculum/{row}": scores.opened[k] for k, row in enumerate(rows)}
         return Opening(inner, scores), log | limits

@@ -33,5 +33,5 @@ def spread(learner: Learner, robots: int) -> Learner:
 
     return learner._replace(
         init=lambda key: divide(learner.init(key)),
-        advance=lambda state: learner.advance(divide(state)),
+        advance=lambda state, rollouts=learner.rollouts: learner.advance(divide(state), rollouts),
     )

@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robo_rl import files
+from robo_rl.content import NotFiniteError
+from robo_rl.policy import Network
+
 LARGE_KL = 0.2
+ABSURD = 1e12  # no loss, gradient or action of a learner that still learns comes near
 
 
 class Alert(NamedTuple):
@@ -22,11 +27,11 @@ class Alert(NamedTuple):
 def alerts(log: Mapping[str, float]) -> list[Alert]:
     """What is wrong with one log entry of a training loop."""
     found = []
-    broken = [k for k, v in log.items() if k.startswith("learn/") and np.isinf(v)]
-    # SAC logs NaN losses before its warm-up ends; PPO never does
-    broken += [k for k in ("learn/total_loss", "learn/v_loss") if np.isnan(log.get(k, 0.0))]
-    if broken:
-        found.append(Alert("not_finite", f"{', '.join(broken)} not finite", fatal=True))
+    learned = log.get("updates", 1.0) > 0  # before SAC's warm-up ends its losses are NaN
+    for name, value in log.items():
+        if learned and name.startswith("learn/") and not abs(value) < ABSURD:
+            message = f"{name.removeprefix('learn/')} is {value:.3g}"
+            found.append(Alert("diverged", message, fatal=True))
     if log.get("errors", 0.0) > 0:
         found.append(
             Alert(
@@ -48,5 +53,13 @@ def record(path: Path, kind: str, steps: int, message: str) -> None:
         "steps": steps,
         "message": message,
     }
-    with path.open("a") as stream:
-        stream.write(json.dumps(line) + "\n")
+    files.append_text(path, json.dumps(line) + "\n")
+
+
+def demand_finite(network: Network, steps: int) -> None:
+    """Raises NotFiniteError where a policy holds a number that is not finite."""
+    broken = [name for name, array in network.arrays().items() if not np.isfinite(array).all()]
+    if broken:
+        raise NotFiniteError(
+            f"Training stopped at step {steps:,}: the policy's {', '.join(broken)} are not finite."
+        )

@@ -18,16 +18,29 @@ from robo_rl.sim2real.curriculum import row_under_test
 ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}
 STD_EPSILON = 1e-6
 TALLY = ("tally/episodes", "tally/return")  # by the row of a curriculum that they tested
+PER_EPISODE = ("episode_return", "episode_length", "episode_cost", "falls")
 
 
 class Learner(NamedTuple):
     """A training loop as three functions over one state, all that a checkpoint must hold."""
 
     init: Callable[[Array], Any]
-    advance: Callable[[Any], tuple[Any, dict[str, Array]]]  # jitted; the state is donated
+    # (state, rollouts) to (state, log entries); jitted, the state is donated
+    advance: Callable[..., tuple[Any, dict[str, Array]]]
     network: Callable[[Any], Network]  # the deterministic policy of a state
-    steps_per_advance: int
-    learned: tuple[str, ...]  # fields of the state that another run can start from
+    steps_per_rollout: int  # environment steps in the smallest piece of training
+    rollouts: int  # in one advance, unless fewer are asked for
+    learned: tuple[str, ...]  # parts of the state that another run can start from
+    growing: tuple[str, ...] = ()  # leaves with more rows when the run is to have more steps
+
+    @property
+    def steps_per_advance(self) -> int:
+        """Environment steps of a whole advance."""
+        return self.steps_per_rollout * self.rollouts
+
+    def rollouts_to(self, steps: int) -> int:
+        """Rollouts that `steps` environment steps take, the last one whole."""
+        return -(-steps // self.steps_per_rollout)
 
 
 def init_statistics(size: int) -> running_statistics.RunningStatisticsState:
@@ -66,10 +79,30 @@ def to_network(
     )
 
 
+def repeated(
+    one: Callable[[Any], tuple[Any, dict[str, Array]]], state: Any, times: Array | int
+) -> tuple[Any, dict[str, Array]]:
+    """The state after `times` calls of `one`, and the sums of what they log.
+
+    `times` may be traced: one compilation serves every length.
+    """
+    call = jax.jit(one)  # traced once for the shapes of its log and the loop
+    shapes = jax.eval_shape(call, state)[1]
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def body(_: Array, carry: Any) -> Any:
+        state, total = carry
+        state, log = call(state)
+        return state, jax.tree.map(jnp.add, total, log)
+
+    return jax.lax.fori_loop(0, times, body, (state, nothing))
+
+
 def episode_sums(outcome: State) -> dict[str, Array]:
     """What the training log needs of one step of all robots, as sums."""
     done = outcome.done.astype(jnp.float32)
     sums = {
+        "steps": jnp.float32(1.0),
         "episodes": jnp.sum(done),
         "episode_return": jnp.sum(done * outcome.episode_return),
         "episode_length": jnp.sum(done * outcome.step),
@@ -88,17 +121,23 @@ def episode_sums(outcome: State) -> dict[str, Array]:
 
 
 def summarise(sums: dict[str, Array]) -> dict[str, Array]:
-    """Log entries from sums stacked over steps, [..., steps]: means per episode and per step."""
-    count = jnp.sum(sums["episodes"])
-    entries = {"episodes": count, "errors": jnp.sum(sums["errors"])}
-    for name in ("episode_return", "episode_length", "episode_cost", "falls"):
-        entries[name] = jnp.where(count > 0, jnp.sum(sums[name]) / jnp.maximum(count, 1.0), jnp.nan)
-    means = {
-        name: jnp.mean(value) for name, value in sums.items() if "/" in name and name not in TALLY
-    }
-    tally = {
-        name: jnp.sum(sums[name].reshape(-1, sums[name].shape[-1]), axis=0)
-        for name in TALLY
-        if name in sums
-    }
-    return entries | means | tally
+    """Log entries from sums: means per episode, per step, and per gradient update (learn/).
+
+    A mean over nothing is NaN; `updates` counts gradient updates, so that a loss that is NaN
+    because there was none is told from one that diverged.
+    """
+    entries = {name: sums[name] for name in ("episodes", "errors", "updates")}
+    for name in PER_EPISODE:
+        entries[name] = mean_of(sums[name], sums["episodes"])
+    for name in sums:
+        if name in TALLY:
+            entries[name] = sums[name]
+        elif "/" in name:
+            count = sums["updates"] if name.startswith("learn/") else sums["steps"]
+            entries[name] = mean_of(sums[name], count)
+    return entries
+
+
+def mean_of(total: Array, count: Array) -> Array:
+    """The mean of what sums to `total`; NaN where nothing was counted."""
+    return jnp.where(count > 0, total / jnp.maximum(count, 1.0), jnp.nan)

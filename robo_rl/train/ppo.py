@@ -21,12 +21,13 @@ from robo_rl.train.learner import (
     episode_sums,
     init_statistics,
     numbered,
+    repeated,
     summarise,
     to_network,
     typed,
 )
 
-ITERATIONS_PER_ADVANCE = 4
+ROLLOUTS_PER_ADVANCE = 4
 
 
 class PpoState(NamedTuple):
@@ -50,7 +51,8 @@ def ppo(env: Environment, hyper: Ppo) -> Learner:
         init=jax.jit(loop.init),
         advance=jax.jit(loop.advance, donate_argnums=0),
         network=loop.network,
-        steps_per_advance=hyper.robots * hyper.unroll * ITERATIONS_PER_ADVANCE,
+        steps_per_rollout=hyper.robots * hyper.unroll,
+        rollouts=ROLLOUTS_PER_ADVANCE,
         learned=("parameters", "statistics"),
     )
 
@@ -61,7 +63,7 @@ class _Loop:
     def __init__(self, env: Environment, hyper: Ppo):
         self.env, self.hyper, self.nets = env, hyper, _networks(env, hyper)
         self.act = networks.make_inference_fn(self.nets)
-        iterations = max(1, hyper.steps // (hyper.robots * hyper.unroll))
+        iterations = -(-hyper.steps // (hyper.robots * hyper.unroll))
         rate = optax.linear_schedule(
             hyper.learning_rate,
             hyper.final_learning_rate,
@@ -87,11 +89,13 @@ class _Loop:
             key,
         )
 
-    def advance(self, state: PpoState) -> tuple[PpoState, dict[str, Array]]:
-        state, log = jax.lax.scan(self.iterate, state, None, length=ITERATIONS_PER_ADVANCE)
-        return state, summarise(log)
+    def advance(
+        self, state: PpoState, rollouts: Array | int = ROLLOUTS_PER_ADVANCE
+    ) -> tuple[PpoState, dict[str, Array]]:
+        state, sums = repeated(self.iterate, state, rollouts)
+        return state, summarise(sums)
 
-    def iterate(self, state: PpoState, _: None) -> tuple[PpoState, dict[str, Array]]:
+    def iterate(self, state: PpoState) -> tuple[PpoState, dict[str, Array]]:
         collect_key, learn_key, key = jax.random.split(state.key, 3)
         robots, batch, sums = self.collect(state, collect_key)
         statistics = running_statistics.update(state.statistics, batch.observation)
@@ -101,8 +105,9 @@ class _Loop:
             (state.parameters, state.optimiser),
             jax.random.split(learn_key, self.hyper.epochs),
         )
-        log = sums | {f"learn/{name}": jnp.mean(value) for name, value in entries.items()}
-        return PpoState(*learned, statistics, robots, key), log
+        sums |= {f"learn/{name}": jnp.sum(value) for name, value in entries.items()}
+        sums["updates"] = jnp.float32(self.hyper.epochs * self.hyper.minibatches)
+        return PpoState(*learned, statistics, robots, key), sums
 
     def collect(self, state: PpoState, key: Array) -> tuple[State, Transition, dict[str, Array]]:
         policy = self.act((state.statistics, state.parameters.policy))
@@ -115,7 +120,8 @@ class _Loop:
 
         keys = jax.random.split(key, self.hyper.unroll)
         robots, (batch, truncated, sums) = jax.lax.scan(one, state.robots, keys)
-        return robots, self.bootstrap(state, batch, truncated), sums
+        total = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+        return robots, self.bootstrap(state, batch, truncated), total
 
     def bootstrap(self, state: PpoState, batch: Transition, truncated: Array) -> Transition:
         value = self.nets.value_network.apply(

@@ -1,6 +1,6 @@
 """The run folder: config, policy, checkpoints, metrics and health, kept whole at every moment."""
 
-import csv
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from robo_rl import contract, files
-from robo_rl.content import NotFiniteError, UserError, read_yaml
+from robo_rl.content import NotFiniteError, UserError
 from robo_rl.envs.step import Environment, make
 from robo_rl.policy import Policy, save_policy
 from robo_rl.safety_eval.rollout import Track, episode_keys, rollout
@@ -22,70 +22,40 @@ from robo_rl.sim2real.curriculum import Ladder, with_curriculum
 from robo_rl.sim2real.randomise import randomised
 from robo_rl.train import checkpoint, health
 from robo_rl.train.checkpoint import Progress as Done
-from robo_rl.train.config import Ppo, TrainConfig, check
+from robo_rl.train.config import Ppo, Sac, TrainConfig, check
 from robo_rl.train.curriculum import opening
 from robo_rl.train.devices import spread
+from robo_rl.train.folder import (
+    RunFolder,
+    claim,
+    demand_free,
+    load_config,
+    occupied,
+    write_config,
+)
+from robo_rl.train.interrupt import Interrupt, deferred
 from robo_rl.train.learner import Learner
+from robo_rl.train.log import Log
 from robo_rl.train.ppo import ppo
 from robo_rl.train.sac import sac
+from robo_rl.train.tables import keep_rows, read_rows
 
+__all__ = ["RunFolder", "load_config", "read_rows", "train"]
 EVALUATION_SEED = 1_000_003  # far from any training seed
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """Paths within a run folder."""
+def build(config: TrainConfig, *, resumed: bool = False) -> tuple[Environment, Learner]:
+    """The undisturbed environment, for evaluation, and the training loop of a run.
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        """One line per log entry of the training loop."""
-        return self.path / "metrics.csv"
-
-    @property
-    def evaluation(self) -> Path:
-        """One line per deterministic evaluation."""
-        return self.path / "evaluation.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def health(self) -> Path:
-        """Alerts and events, one JSON object a line."""
-        return self.path / "health.jsonl"
-
-    @property
-    def done(self) -> Path:
-        """Exists once training reached its last step."""
-        return self.path / "done.json"
-
-
-def load_config(path: Path) -> TrainConfig:
-    """The configuration of a run folder."""
-    folder = RunFolder(path)
-    if not folder.config.is_file():
-        raise UserError(f"{path}: not a run folder (no config.yaml).")
-    return check(TrainConfig, read_yaml(folder.config), str(folder.config))
-
-
-def build(config: TrainConfig) -> tuple[Environment, Learner]:
-    """The undisturbed environment, for evaluation, and the training loop of a run."""
+    resumed: the weights will come from a checkpoint, and not from the run it started from.
+    """
     env = make(config.env, config.reward, engine=config.engine)
     training = training_environment(config)
     if isinstance(config.hyper, Ppo):
         learner = ppo(training, config.hyper)
     else:
-        learner = sac(training, config.hyper)
-    if config.start is not None:
+        learner = sac(training, config.hyper, started=config.start is not None)
+    if config.start is not None and not resumed:
         learner = started(learner, config.algo, Path(config.start))
     if config.engine == "mjx":  # the others run on the host
         learner = spread(learner, config.hyper.robots)
@@ -139,54 +109,80 @@ def describe(config: TrainConfig, env: Environment) -> dict[str, Any]:
     return contract.describe(env) | own | {"randomized": drawn}
 
 
+def extended(config: TrainConfig, steps: Any) -> TrainConfig:
+    """The configuration of a run that is to go on to more steps.
+
+    Raises UserError where `steps` is no number of steps, or less than was asked for before.
+    """
+    hyper = {**config.hyper.model_dump(), "steps": steps}
+    made = check(TrainConfig, {**config.model_dump(), config.algo: hyper}, "train")
+    if made.steps < config.steps:
+        raise UserError(
+            f"train: steps={made.steps}: {config.out} is configured for {config.steps:,} steps,"
+            " which can only be raised."
+        )
+    return made
+
+
 def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Path:
     """Trains to the last step, or goes on from the newest checkpoint; returns the run folder.
 
-    Raises UserError where the folder already holds a run and resume is not asked for. Ctrl-C saves
-    a checkpoint, says how to go on, and raises KeyboardInterrupt.
+    Everything is checked, and the loop traced, before the folder is made. Raises UserError where
+    the folder already holds a run and resume is not asked for, or another process trains there.
+    Ctrl-C saves a checkpoint, says how to go on, and raises KeyboardInterrupt.
     """
     folder = RunFolder(Path(config.out))
-    env, learner = build(config.model_copy(update={"start": None}) if resume else config)
-    if resume and folder.done.is_file():
+    if resume and folder.is_complete(config):
         console.print(f"{folder.path} is complete; nothing to do.")
         return folder.path
     if not resume:
-        claim(folder, config)
+        demand_free(folder)
+    env, learner = build(config, resumed=resume and bool(checkpoint.found(folder.checkpoints)))
     described = describe(config, env)
     state = learner.init(jax.random.key(config.seed))
-    done = Done(0, 0.0)
-    if resume:
-        state, done = _restore(folder, state, console)
-    session = Session(config, folder, env, learner, described, console)
-    try:
-        state, done = session.run(state, done)
-    except KeyboardInterrupt:
-        console.print(f"Stopped. Go on with: robo-rl train resume={folder.path}")
-        raise
-    files.write_json(folder.done, done._asdict())
+    jax.eval_shape(learner.advance, state, learner.rollouts)
+    if isinstance(config.hyper, Sac):
+        console.print(config.hyper.in_words())
+    with occupied(folder), deferred() as interrupt:
+        done = Done(0, 0.0)
+        if resume:
+            state, done = _restore(folder, config, learner, state, console)
+        else:
+            claim(folder, config, state)
+        session = Session(config, folder, env, learner, described, console, interrupt)
+        try:
+            _, done = session.run(state, done, resumed=resume)
+        except KeyboardInterrupt:
+            kept = max(map(checkpoint.steps_of, checkpoint.found(folder.checkpoints)), default=0)
+            console.print(
+                f"Stopped; saved at step {kept:,}. Go on with: robo-rl train"
+                f" resume={shlex.quote(str(folder.path))}",
+                soft_wrap=True,
+                markup=False,
+            )
+            raise
+        files.write_json(folder.done, done._asdict())
+    if done.steps != config.steps:
+        console.print(
+            f"Trained {done.steps:,} environment steps: {config.steps:,} were asked for, in whole"
+            f" rollouts of {learner.steps_per_rollout:,}."
+        )
     return folder.path
 
 
-def claim(folder: RunFolder, config: TrainConfig) -> None:
-    """Starts a run folder; one that already holds a run is left alone."""
-    if folder.config.exists():
-        raise UserError(
-            f"{folder.path} already holds a run. Go on with it (robo-rl train"
-            f" resume={folder.path}), or name another folder (out=DIR)."
-        )
-    files.write_yaml(folder.config, config.model_dump(exclude_none=True))
-
-
-def _restore(folder: RunFolder, like: Any, console: Console) -> tuple[Any, Done]:
-    checkpoint.sweep(folder.checkpoints)
-    if not checkpoint.found(folder.checkpoints):
+def _restore(
+    folder: RunFolder, config: TrainConfig, learner: Learner, like: Any, console: Console
+) -> tuple[Any, Done]:
+    if checkpoint.found(folder.checkpoints):
+        state, done = checkpoint.load(folder.checkpoints, like, learner.growing)
+    else:  # of a version that wrote none at step 0
         console.print(f"{folder.path} has no checkpoint yet: starting at step 0.")
-        done = Done(0, 0.0)
-        state = like
-    else:
-        state, done = checkpoint.load(folder.checkpoints, like)
+        state, done = like, Done(0, 0.0)
+    if config.steps > load_config(folder.path).steps:
+        write_config(folder, config)
+    folder.done.unlink(missing_ok=True)
     for table in (folder.metrics, folder.evaluation):
-        _drop_rows_after(table, done.steps)
+        keep_rows(table, done.steps)
     health.record(folder.health, "resumed", done.steps, "went on from a checkpoint")
     return state, done
 
@@ -201,62 +197,74 @@ class Session:
     learner: Learner
     described: dict[str, Any]
     console: Console
+    interrupt: Interrupt
 
-    def run(self, state: Any, done: Done) -> tuple[Any, Done]:
-        """Advances to the last step; the returned state is the final one."""
+    def run(self, state: Any, done: Done, *, resumed: bool) -> tuple[Any, Done]:
+        """Advances to the last step; the returned state is the final one.
+
+        The last evaluation is of the last step, so that it is of the policy that stays.
+        """
         saved_s, next_eval = time.monotonic(), self._next_evaluation(done.steps)
-        with self._writer() as log, progress_bar(self.console, self.config) as show:
-            try:
-                while done.steps < self.config.steps:
-                    state, done, entry = self._advance(state, done)
-                    self._watch(entry, done)
-                    log(done, entry)
-                    show(done.steps, entry)
-                    if done.steps >= next_eval:
-                        self._evaluate(state, done)
-                        next_eval = self._next_evaluation(done.steps)
-                    if time.monotonic() - saved_s > self.config.checkpoint_s:
-                        self.save(state, done)
-                        saved_s = time.monotonic()
-            except KeyboardInterrupt:
-                self.save(state, done)
-                health.record(self.folder.health, "interrupted", done.steps, "Ctrl-C")
-                raise
-        self.save(state, done)
+        with (
+            Log(self.folder, done.steps if resumed else None) as log,
+            progress_bar(self.console, self.config) as show,
+        ):
+            while done.steps < self.config.steps:
+                if self.interrupt.asked:
+                    self._stop(state, done, log)
+                state, done, entry = self._advance(state, done)
+                log.training(done, entry)
+                self._watch(entry, done)
+                show(done.steps, entry)
+                if done.steps >= next_eval:
+                    self._evaluate(state, done, log)
+                    next_eval = self._next_evaluation(done.steps)
+                if time.monotonic() - saved_s > self.config.checkpoint_s:
+                    self.save(state, done, log)
+                    saved_s = time.monotonic()
+            self.save(state, done, log)
         return state, done
 
-    def save(self, state: Any, done: Done) -> None:
-        """A checkpoint and the policy of this moment."""
-        checkpoint.save(self.folder.checkpoints, state, done)
+    def save(self, state: Any, done: Done, log: Log) -> None:
+        """A checkpoint and the policy of this moment; NotFiniteError instead of a broken policy."""
         network = self.learner.network(state)
-        save_policy(self.folder.path / "policy", network, {**self.described, "steps": done.steps})
+        health.demand_finite(network, done.steps)
+        log.flush()
+        checkpoint.save(self.folder.checkpoints, state, done)
+        save_policy(self.folder.policy, network, {**self.described, "steps": done.steps})
+
+    def _stop(self, state: Any, done: Done, log: Log) -> None:
+        self.save(state, done, log)
+        health.record(self.folder.health, "interrupted", done.steps, "Ctrl-C")
+        raise KeyboardInterrupt
 
     def _advance(self, state: Any, done: Done) -> tuple[Any, Done, dict[str, float]]:
         began = time.perf_counter()
-        state, entry = self.learner.advance(state)
+        left = self.learner.rollouts_to(self.config.steps - done.steps)
+        rollouts = min(left, self.learner.rollouts)
+        state, entry = self.learner.advance(state, rollouts)
         values = {name: float(value) for name, value in entry.items()}
-        spent = time.perf_counter() - began
-        values["steps_per_s"] = self.learner.steps_per_advance / spent
-        return (
-            state,
-            Done(done.steps + self.learner.steps_per_advance, done.train_s + spent),
-            values,
-        )
+        spent, steps = time.perf_counter() - began, rollouts * self.learner.steps_per_rollout
+        values["steps_per_s"] = steps / spent
+        return state, Done(done.steps + steps, done.train_s + spent), values
 
     def _watch(self, entry: dict[str, float], done: Done) -> None:
-        for alert in health.alerts(entry):
+        found = health.alerts(entry)
+        for alert in found:
             health.record(self.folder.health, alert.kind, done.steps, alert.message)
-            if alert.fatal:
-                raise NotFiniteError(
-                    f"Training stopped at step {done.steps}: {alert.message}. "
-                    f"The last good checkpoint is in {self.folder.checkpoints}."
-                )
+        fatal = [alert.message for alert in found if alert.fatal]
+        if fatal:
+            raise NotFiniteError(
+                f"Training diverged and was stopped at step {done.steps:,}: {'; '.join(fatal)}. The"
+                f" last good checkpoint is in {self.folder.checkpoints}; a smaller learning_rate is"
+                " the first thing to try."
+            )
 
-    def _evaluate(self, state: Any, done: Done) -> None:
+    def _evaluate(self, state: Any, done: Done, log: Log) -> None:
         policy = Policy(self.learner.network(state), self.described)
         track = evaluate(self.env, policy, self.config.eval_episodes, EVALUATION_SEED)
         row = evaluation_row(track, self.env)
-        append_row(self.folder.evaluation, {**done._asdict(), **row})
+        log.evaluation(done, row)
         if not self.console.is_terminal:  # a log file shows no bar
             self.console.print(
                 f"step {done.steps:,} of {self.config.steps:,}: return {row['return_mean']:.1f}, "
@@ -267,24 +275,7 @@ class Session:
         if not self.config.eval_points:
             return float("inf")
         interval = self.config.steps / self.config.eval_points
-        return (int(steps / interval) + 1) * interval
-
-    @contextmanager
-    def _writer(self) -> Iterator[Callable[[Done, dict[str, float]], None]]:
-        from tensorboardX import SummaryWriter
-
-        board = SummaryWriter(str(self.folder.path / "tensorboard"), flush_secs=20)
-
-        def log(done: Done, entry: dict[str, float]) -> None:
-            append_row(self.folder.metrics, {**done._asdict(), **entry})
-            for name, value in entry.items():
-                if np.isfinite(value):
-                    board.add_scalar(name if "/" in name else f"train/{name}", value, done.steps)
-
-        try:
-            yield log
-        finally:
-            board.close()
+        return min((int(steps / interval) + 1) * interval, self.config.steps)
 
 
 def evaluate(env: Environment, policy: Policy, episodes: int, seed: int) -> Track:
@@ -314,38 +305,6 @@ def evaluation_row(track: Track, env: Environment) -> dict[str, float]:
         "falls": float(np.mean(track.fell)),
         "episodes": float(track.episodes),
     }
-
-
-def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Appends a row to a CSV table, whose first row sets the columns."""
-    new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("a", newline="") as stream:
-            writer = csv.DictWriter(stream, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-    except OSError as error:
-        raise UserError(f"{path}: could not be written ({error.strerror}).") from error
-
-
-def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of a CSV table of numbers; a half-written last line is left out."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as stream:
-        rows = [
-            row for row in csv.DictReader(stream) if None not in row.values() and None not in row
-        ]
-    return [{name: float(value) for name, value in row.items()} for row in rows]
-
-
-def _drop_rows_after(path: Path, steps: int) -> None:
-    rows = [row for row in read_rows(path) if row["steps"] <= steps]
-    path.unlink(missing_ok=True)
-    for row in rows:
-        append_row(path, {**row, "steps": int(row["steps"])})
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from brax.training.agents.sac import losses, networks
 from brax.training.replay_buffers import ReplayBufferState, UniformSamplingQueue
 from brax.training.types import Transition
 
+from robo_rl.content import UserError
 from robo_rl.engines.base import Array
 from robo_rl.envs.step import Environment, State
 from robo_rl.policy import Network
@@ -21,12 +22,21 @@ from robo_rl.train.learner import (
     episode_sums,
     init_statistics,
     numbered,
+    repeated,
     summarise,
     to_network,
 )
 
-STEPS_PER_ADVANCE = 8  # of all robots
+ROLLOUTS_PER_ADVANCE = 8  # each one step of all robots
 ENTRIES = ("critic_loss", "actor_loss", "alpha_loss", "alpha")  # logged, each under learn/
+LEARN = tuple(f"learn/{name}" for name in ENTRIES)
+STARTED = (  # the temperature too: a new one would drown the returns that the critic knows
+    "weights.policy",
+    "weights.critic",
+    "weights.target",
+    "weights.log_alpha",
+    "statistics",
+)
 
 
 class Weights(NamedTuple):
@@ -52,23 +62,35 @@ class SacState(NamedTuple):
     steps: Array  # [] int, of all robots together
 
 
-def sac(env: Environment, hyper: Sac) -> Learner:
-    """SAC on an environment; a truncated step is bootstrapped from its terminal observation."""
-    loop = _Loop(env, hyper)
+def sac(env: Environment, hyper: Sac, *, started: bool = False) -> Learner:
+    """SAC on an environment; a truncated step is bootstrapped from its terminal observation.
+
+    started: it begins with the weights of another run. Then that policy fills the buffer, instead
+    of random actions, and observations are normalised as it knows them until learning begins.
+    Raises UserError where the replay buffer cannot hold one step of all robots.
+    """
+    if hyper.replay < hyper.robots:
+        raise UserError(
+            f"sac.replay={hyper.replay} must hold at least one step of each of"
+            f" sac.robots={hyper.robots}."
+        )
+    loop = _Loop(env, hyper, started)
     return Learner(
         init=jax.jit(loop.init),
         advance=jax.jit(loop.advance, donate_argnums=0),
         network=loop.network,
-        steps_per_advance=STEPS_PER_ADVANCE * hyper.robots,
-        learned=("weights", "statistics"),
+        steps_per_rollout=hyper.robots,
+        rollouts=ROLLOUTS_PER_ADVANCE,
+        learned=STARTED,
+        growing=(".replay.data",),
     )
 
 
 class _Loop:
     """What SAC does, from a random start to a step of all robots and the updates it pays for."""
 
-    def __init__(self, env: Environment, hyper: Sac):
-        self.env, self.hyper = env, hyper
+    def __init__(self, env: Environment, hyper: Sac, started: bool):
+        self.env, self.hyper, self.started = env, hyper, started
         self.nets = networks.make_sac_networks(
             env.observation_size,
             env.action_size,
@@ -91,7 +113,7 @@ class _Loop:
             for loss, optimiser in zip(made, optimisers, strict=True)
         )
         self.buffer = UniformSamplingQueue(
-            min(hyper.replay, hyper.steps + hyper.robots * STEPS_PER_ADVANCE),
+            capacity(hyper),
             _example(env),
             hyper.batch * hyper.updates_per_step,
         )
@@ -117,37 +139,52 @@ class _Loop:
         )
         return SacState(weights, statistics, replay, robots, key, jnp.int32(0))
 
-    def advance(self, state: SacState) -> tuple[SacState, dict[str, Array]]:
-        state, log = jax.lax.scan(self.one, state, None, length=STEPS_PER_ADVANCE)
-        return state, summarise(log)
+    def advance(
+        self, state: SacState, rollouts: Array | int = ROLLOUTS_PER_ADVANCE
+    ) -> tuple[SacState, dict[str, Array]]:
+        state, sums = repeated(self.one, state, rollouts)
+        return state, summarise(sums)
 
-    def one(self, state: SacState, _: None) -> tuple[SacState, dict[str, Array]]:
+    def one(self, state: SacState) -> tuple[SacState, dict[str, Array]]:
         act_key, learn_key, key = jax.random.split(state.key, 3)
         action = self.explore(state, act_key)
         robots, outcome = self.env.step_autoreset(state.robots, action)
         seen = transition(state.robots.observation, action, outcome)
         state = state._replace(
-            statistics=running_statistics.update(state.statistics, seen.observation),
+            statistics=self.observed(state, seen.observation),
             replay=self.buffer.insert_internal(state.replay, seen),
             robots=robots,
             key=key,
             steps=state.steps + self.hyper.robots,
         )
-        idle = {name: jnp.float32(jnp.nan) for name in ENTRIES}
-        state, entries = jax.lax.cond(
+        idle = dict.fromkeys((*LEARN, "updates"), jnp.float32(0.0))
+        state, sums = jax.lax.cond(
             state.steps >= self.hyper.warmup,
             self.learn,
             lambda same, _: (same, idle),
             state,
             learn_key,
         )
-        return state, episode_sums(outcome) | {f"learn/{name}": entries[name] for name in ENTRIES}
+        return state, episode_sums(outcome) | sums
+
+    def observed(self, state: SacState, observation: Array) -> Any:
+        """The statistics after these observations; those of a given policy while it warms up."""
+        updated = running_statistics.update(state.statistics, observation)
+        if not self.started:
+            return updated
+        warm = state.steps >= self.hyper.warmup
+        return jax.tree.map(lambda new, old: jnp.where(warm, new, old), updated, state.statistics)
 
     def explore(self, state: SacState, key: Array) -> Array:
-        """Uniform actions until the buffer holds `warmup` steps, then the policy's."""
+        """Uniform actions until the buffer holds `warmup` steps, then the policy's.
+
+        A policy that was given acts from the start.
+        """
         random_key, policy_key = jax.random.split(key)
         policy = self.act((state.statistics, state.weights.policy))
         chosen, _ = policy(state.robots.observation, policy_key)
+        if self.started:
+            return chosen
         uniform = jax.random.uniform(random_key, chosen.shape, minval=-1.0, maxval=1.0)
         return jnp.where(state.steps < self.hyper.warmup, uniform, chosen)
 
@@ -160,7 +197,9 @@ class _Loop:
             state.weights,
             (jax.random.split(key, count), batches),
         )
-        return state._replace(weights=weights, replay=replay), jax.tree.map(jnp.mean, entries)
+        sums = dict(zip(LEARN, (jnp.sum(entries[name]) for name in ENTRIES), strict=True))
+        sums["updates"] = jnp.float32(count)
+        return state._replace(weights=weights, replay=replay), sums
 
     def update(
         self, w: Weights, at: tuple[Array, Transition], statistics: Any
@@ -192,6 +231,11 @@ class _Loop:
         size = self.env.action_size
         mean = jax.tree.map(lambda x: x[..., :size], last)  # the rest is the deviation
         return to_network([*inner, mean], state.statistics, self.hyper.activation, "tanh")
+
+
+def capacity(hyper: Sac) -> int:
+    """Rows of the replay buffer: no more than a run of this length can fill."""
+    return min(hyper.replay, hyper.steps + hyper.robots)
 
 
 def transition(observation: Array, action: Array, outcome: State) -> Transition:

@@ -1,6 +1,7 @@
 """Stable-Baselines3 as second trainer: on the same MDP, saved in the same format."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from robo_rl import files
-from robo_rl.content import UserError
+from robo_rl.content import NotFiniteError, UserError
 from robo_rl.envs.step import Environment, make
-from robo_rl.interop.sb3 import RobotVecEnv
+from robo_rl.interop.sb3 import RobotVecEnv, ScaledReward
 from robo_rl.policy import Network, Policy, save_policy
+from robo_rl.train import health
+from robo_rl.train.checkpoint import Progress as Done
 from robo_rl.train.config import Ppo, Sac, TrainConfig
+from robo_rl.train.folder import RunFolder, claim, demand_free, occupied
+from robo_rl.train.interrupt import Interrupt, deferred
+from robo_rl.train.log import Log
 from robo_rl.train.run import (
     EVALUATION_SEED,
-    RunFolder,
-    append_row,
-    claim,
     describe,
     evaluate,
     evaluation_row,
@@ -32,49 +35,73 @@ from robo_rl.train.run import (
 
 ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "swish": torch.nn.SiLU}
 UNCLIPPED = 1e9
+PAUSE_STEPS = 2000  # between two lines of the log
 
 
 def train(config: TrainConfig, console: Console, *, resume: bool = False) -> Path:
     """Trains with SB3 at the same hyperparameters.
 
-    SB3's own checkpoints are pickle, so there is no resume.
+    SB3's own checkpoints are pickle, so there is no resume; Ctrl-C stores the policy of that moment
+    and raises KeyboardInterrupt.
     """
+    folder = RunFolder(Path(config.out))
     if resume:
-        if RunFolder(Path(config.out)).done.is_file():
-            return Path(config.out)
+        if folder.is_complete(config):
+            return folder.path
         raise UserError(
             f"{config.out}: trainer=sb3 cannot go on (its checkpoints are pickle); train it anew."
         )
-    folder = RunFolder(Path(config.out))
-    claim(folder, config)
-    env = make(config.env, config.reward)
+    demand_free(folder)
+    env = make(config.env, config.reward, engine=config.engine)
     described = describe(config, env)
+    model = build(config)
+    with occupied(folder), deferred() as interrupt:
+        claim(folder, config)
+        with Log(folder) as log, progress_bar(console, config) as show:
+            watch = _Watch(config, env, described, log, show, interrupt)
+            _learn(model, config, watch)
+            watch.finish()
+        steps = int(model.num_timesteps)
+        save_policy(folder.policy, network_of(model), {**described, "steps": steps})
+        if steps < config.steps:
+            console.print(
+                f"Stopped at step {steps:,}; the policy of this moment is in {folder.policy}."
+                " trainer=sb3 cannot go on with it."
+            )
+            raise KeyboardInterrupt
+        files.write_json(folder.done, {"steps": steps, "train_s": watch.train_s})
+    return folder.path
+
+
+def build(config: TrainConfig) -> BaseAlgorithm:
+    """SB3's model over our robots, observations normalised as ours are."""
+    hyper = config.hyper
     robots = VecNormalize(
-        RobotVecEnv(
-            training_environment(config),
-            config.hyper.robots,
-            config.seed,
-            config.hyper.reward_scale,
+        ScaledReward(
+            RobotVecEnv(training_environment(config), hyper.robots, config.seed),
+            hyper.reward_scale,
         ),
         norm_reward=False,
         clip_obs=UNCLIPPED,
-        gamma=config.hyper.discount,
+        gamma=hyper.discount,
         epsilon=1e-6,
     )
-    model = (
-        _ppo(robots, config.hyper, config.seed)
-        if isinstance(config.hyper, Ppo)
-        else _sac(robots, config.hyper, config.seed)
-    )
-    with progress_bar(console, config) as show:
-        watch = _Watch(config, folder, env, described, show)
+    if isinstance(hyper, Ppo):
+        return _ppo(robots, hyper, config.seed)
+    return _sac(robots, hyper, config.seed)
+
+
+def _learn(model: BaseAlgorithm, config: TrainConfig, watch: "_Watch") -> None:
+    """SB3's loop; a distribution that torch refuses because it is not finite is said as such."""
+    try:
         model.learn(config.steps, callback=watch)
-    watch.finish()
-    save_policy(
-        folder.path / "policy", network_of(model), {**described, "steps": int(model.num_timesteps)}
-    )
-    files.write_json(folder.done, {"steps": int(model.num_timesteps), "train_s": watch.train_s})
-    return folder.path
+    except ValueError as error:
+        if all(torch.isfinite(values).all() for values in model.policy.parameters()):
+            raise
+        raise NotFiniteError(
+            f"Training diverged and was stopped at step {model.num_timesteps:,}: the policy's"
+            " weights are not finite; a smaller learning_rate is the first thing to try."
+        ) from error
 
 
 def _ppo(robots: VecNormalize, hyper: Ppo, seed: int) -> PPO:
@@ -154,44 +181,42 @@ class _Watch(BaseCallback):
     def __init__(
         self,
         config: TrainConfig,
-        folder: RunFolder,
         env: Environment,
         described: dict[str, Any],
-        show: Any,
+        log: Log,
+        show: Callable[[int, dict[str, float]], None],
+        interrupt: Interrupt,
     ):
         super().__init__()
-        self.config, self.folder, self.env, self.described, self.show = (
-            config,
-            folder,
-            env,
-            described,
-            show,
-        )
+        self.config, self.env, self.described = config, env, described
+        self.log, self.show, self.interrupt = log, show, interrupt
         self.train_s, self._since, self._steps = 0.0, time.perf_counter(), 0
-        self._next = config.steps / config.eval_points if config.eval_points else float("inf")
+        self._every = config.steps / config.eval_points if config.eval_points else float("inf")
+        self._next = self._every
 
     def _on_step(self) -> bool:
-        if self.num_timesteps >= self._next:
+        if self._next <= self.num_timesteps < self.config.steps:
             self._pause()
             self._evaluate()
-            self._next += self.config.steps / self.config.eval_points
+            self._next += self._every
             self._since = time.perf_counter()
-        elif self.num_timesteps - self._steps >= 2000:
+        elif self.num_timesteps - self._steps >= PAUSE_STEPS:
             self._pause()
-        return True
+        return not self.interrupt.asked
 
     def finish(self) -> None:
-        """Counts the last stretch of training."""
+        """Counts the last stretch of training and evaluates the policy that stays."""
         self._pause()
+        health.demand_finite(network_of(self.model), self.num_timesteps)
+        if self.config.eval_points:
+            self._evaluate()
 
     def _pause(self) -> None:
         now = time.perf_counter()
         self.train_s += now - self._since
         entry = {"episode_return": self._mean("r"), "episode_length": self._mean("l")}
         entry["steps_per_s"] = (self.num_timesteps - self._steps) / max(now - self._since, 1e-9)
-        append_row(
-            self.folder.metrics, {"steps": self.num_timesteps, "train_s": self.train_s, **entry}
-        )
+        self.log.training(Done(self.num_timesteps, self.train_s), entry)
         self.show(self.num_timesteps, entry)
         self._since, self._steps = now, self.num_timesteps
 
@@ -200,15 +225,7 @@ class _Watch(BaseCallback):
         return float(np.mean(recent)) if recent else float("nan")
 
     def _evaluate(self) -> None:
-        track = evaluate(
-            self.env,
-            Policy(network_of(self.model), self.described),
-            self.config.eval_episodes,
-            EVALUATION_SEED,
-        )
-        row = {
-            "steps": self.num_timesteps,
-            "train_s": self.train_s,
-            **evaluation_row(track, self.env),
-        }
-        append_row(self.folder.evaluation, row)
+        policy = Policy(network_of(self.model), self.described)
+        track = evaluate(self.env, policy, self.config.eval_episodes, EVALUATION_SEED)
+        done = Done(self.num_timesteps, self.train_s)
+        self.log.evaluation(done, evaluation_row(track, self.env))

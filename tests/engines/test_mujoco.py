@@ -1,5 +1,7 @@
 """The engine equals plain MuJoCo bit for bit, and every plant field reaches the physics."""
 
+import os
+
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from robo_rl.engines import callback
+from robo_rl.engines import mujoco as mujoco_engine
 from robo_rl.engines.base import nominal_plant
 from robo_rl.envs import mdp
 from robo_rl.envs.signals import from_readout
@@ -216,3 +219,9 @@ def _asset(name):
     from robo_rl.envs.robots import GYMNASIUM_ASSETS
 
     return GYMNASIUM_ASSETS / name
+
+
+def test_a_system_that_does_not_say_which_cores_are_ours_gets_all_of_them(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")  # as outside Linux
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert mujoco_engine.cores() == 3

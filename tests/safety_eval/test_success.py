@@ -19,8 +19,8 @@ def judged(env, **given):
     there = SimpleNamespace(
         robot=env.robot,
         control_s=0.1,
-        rewards=env.rewards,
         mdp=SimpleNamespace(episode_s=1.0, goal=env.mdp.goal),
+        rewards=env.rewards,
     )
     asked = success_of(env, np.array([100.0, 90.0, 110.0]))
     return asked, asked.of(there, episodes(steps=10, lengths=(10,), **given).track)

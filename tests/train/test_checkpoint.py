@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from robo_rl import content, files
+from robo_rl import content, files, trees
 from robo_rl.train import checkpoint
 from robo_rl.train.checkpoint import Progress
 
@@ -79,7 +79,7 @@ def test_a_process_killed_in_the_middle_of_a_save_leaves_no_checkpoint_behind(tm
     unfinished.mkdir()
     (unfinished / "state.npz").write_bytes(b"half")
     assert checkpoint.load(tmp_path, LIKE)[1].steps == 1
-    checkpoint.sweep(tmp_path)
+    files.sweep(tmp_path)
     assert not unfinished.exists() and len(checkpoint.found(tmp_path)) == 1
 
 
@@ -112,3 +112,36 @@ def test_an_object_array_is_never_written(tmp_path):
     with pytest.raises(TypeError, match="pickle"):
         files.write_arrays(tmp_path / "x.npz", {"x": np.array([{}], object)})
     assert not list(tmp_path.iterdir())
+
+
+def damage(folder):
+    path = folder / "state.npz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_a_damaged_checkpoint_is_written_again_by_the_same_step(tmp_path):
+    damage(checkpoint.save(tmp_path, value(1), Progress(1, 0.0)))
+    checkpoint.save(tmp_path, value(1), Progress(1, 0.0))
+    state, done = checkpoint.load(tmp_path, LIKE)
+    assert done.steps == 1 and float(state["a"][0]) == 1.0
+
+
+def test_a_damaged_checkpoint_is_not_one_of_the_two_that_are_kept(tmp_path):
+    for k in (1, 2):
+        checkpoint.save(tmp_path, value(k), Progress(k, 0.0))
+    damage(checkpoint.found(tmp_path)[-1])
+    checkpoint.save(tmp_path, value(3), Progress(3, 0.0))
+    assert [checkpoint.steps_of(path) for path in checkpoint.found(tmp_path)] == [1, 3]
+
+
+def test_a_part_of_a_part_can_be_borrowed_and_its_namesakes_stay(tmp_path):
+    theirs = Simple({"policy": jnp.ones(3), "policy_optimiser": jnp.ones(3)}, jnp.ones(5))
+    mine = Simple({"policy": jnp.zeros(3), "policy_optimiser": jnp.zeros(3)}, jnp.zeros(9))
+    names = {f".weights['{n}']": v for n, v in theirs.weights.items()}
+    assert set(names) <= set(trees.to_arrays(theirs))
+    checkpoint.save(tmp_path, theirs, Progress(1, 0.0))
+    found = checkpoint.borrow(tmp_path, mine, ("weights['policy']",))
+    np.testing.assert_array_equal(found.weights["policy"], 1.0)
+    np.testing.assert_array_equal(found.weights["policy_optimiser"], 0.0)

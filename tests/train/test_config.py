@@ -41,6 +41,10 @@ def test_steps_and_overrides_reach_the_algorithm():
         (["hopper"], "key=value expected"),
         (["env=hopper", "algo=ppo", "start=RUN", "trainer=sb3"], "start=RUN needs trainer=jax"),
         (["env=hopper", "algo=ppo", "curriculum=true"], "needs randomize=PROFILE"),
+        (["env=hopper", "algo=ppo", "ppo=5"], "ppo=5: hyperparameters are set as ppo.NAME=VALUE"),
+        (["env=hopper", "algo=ppo", "sac.steps=5"], "^train: sac.steps=5 has no effect with algo"),
+        (["env=hopper", "algo=ppo", "out=${x}"], "a variable that nothing here fills in"),
+        (["env=hopper", "algo=ppo", "out="], "out"),
     ],
 )
 def test_a_mistake_is_named(words, message):
@@ -54,3 +58,34 @@ def test_a_run_folder_names_what_is_not_the_default():
     assert config.resolve(words | {"start": "RUN"}).out == "runs/hopper-ppo-task-started-s3"
     other = words | {"randomize": "legged", "engine": "mjx", "trainer": "sb3"}
     assert config.resolve(other).out == "runs/hopper-ppo-task-randomized-mjx-sb3-s3"
+
+
+def test_everything_that_is_wrong_is_said_at_once():
+    words = ["env=hoper", "ppo.learning_rat=1", "seed=-1", "randomize=leged", "rewrad=task"]
+    with pytest.raises(content.UserError) as error:
+        config.resolve(config.parse(words))
+    for wanted in (
+        "no environment named 'hoper'. Did you mean 'hopper'",
+        "algo=... is missing",
+        "Did you mean 'ppo.learning_rate'",
+        "seed=-1",
+        "Did you mean 'legged'",
+        "Did you mean 'reward'",
+    ):
+        assert wanted in str(error.value), wanted
+
+
+def test_a_folder_may_be_called_by_a_number():
+    words = ["env=hopper", "algo=ppo", "out=007"]
+    assert config.resolve(config.parse(words)).out == "007"
+
+
+@pytest.mark.parametrize(("robots", "updates"), [(64, 32), (16, 8), (1, 1)])
+def test_sac_learns_as_often_per_environment_step_with_any_number_of_robots(robots, updates):
+    """The preset: 32 updates after a step of 64 robots, 0.5 a step."""
+    given = {"env": "hopper", "algo": "sac", "sac": {"robots": robots}}
+    hyper = config.resolve(given).hyper
+    assert hyper.updates_per_step == updates
+    assert f": {updates / robots:.3g} per environment step" in hyper.in_words()
+    both = {**given, "sac": {"robots": robots, "updates_per_step": 7}}
+    assert config.resolve(both).hyper.updates_per_step == 7
