@@ -165,10 +165,12 @@ def compare(words: Words = None) -> None:
     columns = ("variant", "task return, median [95 %]", "seeds", "steps a run", "training, min")
     table = Table(*columns, title=f"Comparison on {asked.env}")
     for row in compare_report.terminal_rows(result):
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console.print(table)
-    console.print(compare_findings.headline(result), highlight=False, soft_wrap=True)
+    console.print(compare_findings.headline(result), highlight=False, markup=False, soft_wrap=True)
     console.print(f"Report: {path}")
+    if all(t.failure for t in result.trained):
+        raise NotFiniteError("compare: every run crashed; the report says where.")
 
 
 @app.command()

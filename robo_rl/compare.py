@@ -21,11 +21,14 @@ from robo_rl.safety_eval.metrics import METRICS, Episodes, direction_of
 from robo_rl.safety_eval.rollout import episode_keys, rollout
 from robo_rl.train import config as configuration
 from robo_rl.train import run as runs
+from robo_rl.train import tables
 from robo_rl.train import trainers as training
 from robo_rl.train.config import Ppo, TrainConfig
+from robo_rl.train.folder import RunFolder, load_config
 
 COMPARE_SEED = 9_000_011  # of the final evaluation, held out from training and from the curves
 EPISODES, SEEDS = 20, 3
+NOT_COMPARED = ("out", "versions.machine", "versions.processor")  # a run may come from elsewhere
 KINDS = {"algo": "algorithm", "reward": "reward layer", "trainer": "trainer"}
 ALGORITHMS = ("ppo", "sac")
 
@@ -209,10 +212,10 @@ def obstacles(wanted: TrainConfig) -> list[str]:
     Compared are the configuration and what the policy was stored with: model, observations,
     versions.
     """
-    folder = runs.RunFolder(Path(wanted.out))
+    folder = RunFolder(Path(wanted.out))
     if not folder.config.exists():
         return []
-    there, here = (_flat(c.model_dump()) for c in (runs.load_config(folder.path), wanted))
+    there, here = (_flat(c.model_dump()) for c in (load_config(folder.path), wanted))
     if (stored_at := folder.path / "policy" / "policy.json").is_file():
         stored = content.read_json(stored_at)
         now = runs.describe(wanted, make(wanted.env, wanted.reward, engine=wanted.engine))
@@ -221,7 +224,7 @@ def obstacles(wanted: TrainConfig) -> list[str]:
     differ = [
         f"{key} {_short(there.get(key))} there, {_short(here.get(key))} now"
         for key in dict.fromkeys([*here, *there])
-        if there.get(key) != here.get(key) and key not in ("out", "versions.machine")
+        if there.get(key) != here.get(key) and key not in NOT_COMPARED
     ]
     if wanted.trainer == "sb3" and not folder.done.exists():
         differ.append("trainer=sb3 did not finish it and cannot go on")
@@ -244,7 +247,7 @@ def compare(asked: Asked, console: Console) -> Comparison:
 
 def train_one(config: TrainConfig, console: Console) -> str:
     """Trains a run, goes on with it, or leaves it as it is; returns why it crashed, or ""."""
-    begun = runs.RunFolder(Path(config.out)).config.exists()
+    begun = RunFolder(Path(config.out)).config.exists()
     try:
         training.train(config, console, resume=begun)
     except NotFiniteError as reason:
@@ -257,10 +260,10 @@ def evaluate_one(
     env: Environment, variant: Variant, seed: int, config: TrainConfig, episodes: int, failure: str
 ) -> Trained:
     """What the policy saved by a run does on held-out episodes of the undisturbed task."""
-    folder = runs.RunFolder(Path(config.out))
-    curve = runs.read_rows(folder.evaluation)
+    folder = RunFolder(Path(config.out))
+    curve = tables.read_rows(folder.evaluation)
     if failure:
-        last = (runs.read_rows(folder.metrics) or [{"steps": 0.0, "train_s": 0.0}])[-1]
+        last = (tables.read_rows(folder.metrics) or [{"steps": 0.0, "train_s": 0.0}])[-1]
         nothing = np.full(episodes, np.nan)
         steps, train_s = int(last["steps"]), last["train_s"]
         return Trained(variant, seed, config, steps, train_s, nothing, {}, curve, {}, failure)

@@ -55,6 +55,8 @@ def headline(result: Comparison) -> str:
 def _verdict(result: Comparison, ranked: list[Variant]) -> str:
     best, count = ranked[0], len(result.of(ranked[0]))
     of_seeds = f"median of {count} seeds, 95 % interval" if count > 1 else "one seed each"
+    if all(t.failure for t in result.trained):
+        return "Every run crashed: there is nothing to compare."
     if len(ranked) == 1:
         return f"{best} earns a task return of {shown(final(result, best))} ({of_seeds})."
     others = [pair for pair in pairs(result) if best == pair.first]

@@ -65,7 +65,8 @@ def curves(groups: Mapping[str, Curve], xlabel: str, ylabel: str, title: str) ->
             axes.plot(c.x, c.middle, color=colour, label=name, lw=1.8)
             axes.fill_between(c.x, c.low, c.high, color=colour, alpha=0.18, lw=0)
         axes.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=_span(groups))
-        axes.legend(frameon=False, fontsize=8)
+        if groups:
+            axes.legend(frameon=False, fontsize=8)
         return _svg(figure)
 
 

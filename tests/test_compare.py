@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from robo_rl import compare, compare_findings, compare_report, files, report
+from robo_rl import cli, compare, compare_findings, compare_report, files, report
 from robo_rl.compare import Asked, Comparison, Measured, Trained, Variant
 from robo_rl.content import NotFiniteError, UserError
 from robo_rl.envs.step import make
@@ -19,6 +19,8 @@ from robo_rl.policy import save_policy
 from robo_rl.safety_eval.rollout import episode_keys, rollout
 from robo_rl.train import config as configuration
 from robo_rl.train import run as runs
+from robo_rl.train import tables
+from robo_rl.train.folder import RunFolder
 from tests.conftest import random_policy
 
 PPO, SAC = Variant("ppo", "task"), Variant("sac", "task")
@@ -30,13 +32,13 @@ def finished(config, policy_seed, **contract):
     """A run folder as training leaves it, with a random policy; returns the policy."""
     env = make(config.env, config.reward, engine=config.engine)
     policy = random_policy(env, policy_seed)
-    folder = runs.RunFolder(Path(config.out))
+    folder = RunFolder(Path(config.out))
     files.write_yaml(folder.config, config.model_dump(exclude_none=True))
     described = {**runs.describe(config, env), "steps": config.steps, **contract}
     save_policy(folder.path / "policy", policy.network, described)
     for share in (0.5, 1.0):
         row = {"steps": share * config.steps, "train_s": 10 * share, "task_return_mean": 5 * share}
-        runs.append_row(folder.evaluation, row)
+        tables.append_row(folder.evaluation, row)
     files.write_json(folder.done, {"steps": config.steps, "train_s": 10.0})
     return policy
 
@@ -180,7 +182,8 @@ def test_a_run_of_other_settings_model_or_versions_is_not_reused_and_says_what_d
 def test_a_run_from_another_machine_is_reused_and_its_wall_clock_called_out(tmp_path):
     for (_, seed), config in compare.plan(asked_in(tmp_path)).items():
         versions = runs.describe(config, make(ENV))["versions"]
-        finished(config, seed, versions={**versions, "machine": f"machine {seed}"})
+        elsewhere = {"machine": f"machine {seed}", "processor": f"processor {seed}"}
+        finished(config, seed, versions={**versions, **elsewhere})
     result = compare.compare(asked_in(tmp_path), quiet())
     assert "different machines" in compare_findings.headline(result)
 
@@ -221,6 +224,32 @@ def test_an_arm_of_which_every_run_crashed_is_last_and_the_report_says_so(tmp_pa
     text = (tmp_path / "report.md").read_text()
     assert compare_findings.ranking(result) == [PPO, SAC]
     assert "SAC task crashed [not bounded]" in text and "2 of 2 runs of SAC task crashed" in text
+
+
+def test_where_every_run_crashed_nothing_is_compared_and_the_command_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    def train(config, console, *, resume):
+        raise NotFiniteError("Training stopped at step 512: learn/v_loss not finite.")
+
+    monkeypatch.setattr(compare.training, "train", train)
+    with pytest.raises(NotFiniteError, match="every run crashed"):
+        cli.compare([f"env={ENV}", "algo=ppo", "seeds=2", "steps=2048", f"out={tmp_path / 'here'}"])
+    assert "Every run crashed: there is nothing to compare." in capsys.readouterr().out
+    assert "2 of 2 runs of PPO task" in (tmp_path / "here" / "report.md").read_text()
+
+
+def test_the_terminal_shows_an_interval_that_a_crash_opens(tmp_path, monkeypatch, capsys):
+    def train(config, console, *, resume):
+        if config.seed == 1:
+            raise NotFiniteError("Training stopped at step 512: learn/v_loss not finite.")
+        finished(config, config.seed)
+
+    monkeypatch.setattr(compare.training, "train", train)
+    words = [f"env={ENV}", "algo=ppo", "seeds=3", "steps=2048", "episodes=3"]
+    cli.compare([*words, f"out={tmp_path / 'here'}"])
+    shown = capsys.readouterr().out
+    assert shown.count("[crashed, ") == 2  # in the table and in the sentence
 
 
 def test_an_arm_with_a_crash_ranks_below_one_without_where_the_median_is_a_crash():
