@@ -187,7 +187,41 @@ def coverage(data) -> list[str]:
     return lines + table("true probability", *heads, rows=rows)
 
 
+def mutants(data) -> list[str]:
+    lines = ["## Policies that must never be accepted", ""]
+    lines += [
+        "`python benchmarks/mutants.py`: each is judged by `robo-rl safety` with the suite of"
+    ]
+    lines += ["its environment; what the shell saw. idle: zero action; constant: half of full"]
+    lines += ["command; random: random weights; frozen: the trained policy's action at its mean"]
+    lines += [
+        "observation; sign-flipped: its actions times -1. `trained` is a PPO policy of the task"
+    ]
+    lines += ["layer, for comparison.", ""]
+    kinds = ("idle", "constant", "random", "frozen", "sign-flipped", "nan", "trained")
+    rows = [
+        (name, *(row[kind].get("gate", "") if kind in row else "not run" for kind in kinds))
+        for name, row in data.items()
+    ]
+    lines += table("environment", *kinds, rows=rows)
+    reasons = [(name, row["trained"]["why"]) for name, row in data.items() if "trained" in row]
+    return lines + table("environment", "why the trained policy got its verdict", rows=reasons)
+
+
+def regression(data) -> list[str]:
+    lines = ["## Regression", "", f"`python benchmarks/regression.py`: {data['studies']} simulated"]
+    lines += ["studies of eight scenarios under the locomotion suite's plan.", ""]
+    rows = [
+        (name, f"{row['fail_somewhere']:.1%}", f"{row['pass_everywhere']:.1%}")
+        for name, row in data["cases"].items()
+    ]
+    columns = ("new policy against the old", "FAIL somewhere", "PASS everywhere")
+    return lines + table(*columns, rows=rows)
+
+
 WRITERS = {
+    "mutants": mutants,
+    "regression": regression,
     "speed": speed,
     "time_to_return": time_to_return,
     "robots": robots,
