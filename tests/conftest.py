@@ -5,11 +5,11 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
-import numpy as np
 import pytest
 
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Network, Policy
+from robo_rl.policy import Policy
+from tests.mutants import random_network
 
 HISTORY_S = 0.05
 PLANT_CHANGES = {  # a departure of every plant field, large enough to be seen in a few steps
@@ -55,20 +55,7 @@ def disturbed_step(disturbed):
 
 def random_policy(env: Environment, seed: int = 0, scale: float = 0.3, **contract) -> Policy:
     """A small network with random weights, for an environment."""
-    rng = np.random.default_rng(seed)
-    n, m = env.observation_size, env.action_size
-    network = Network(
-        mean=np.zeros(n, np.float32),
-        std=np.ones(n, np.float32),
-        clip=np.inf,
-        weights=(
-            rng.normal(0, scale, (n, 8)).astype(np.float32),
-            rng.normal(0, scale, (8, m)).astype(np.float32),
-        ),
-        biases=(np.zeros(8, np.float32), np.zeros(m, np.float32)),
-        activation="tanh",
-        head="tanh",
-    )
+    network = random_network(env, seed, scale, width=8)
     from robo_rl.contract import describe
 
     return Policy(network, {**describe(env), "algo": "ppo", "seed": seed, **contract})

@@ -11,6 +11,15 @@ from robo_rl.contract import describe
 from robo_rl.envs.step import Environment
 from robo_rl.policy import Network, Policy, save_policy
 
+BALANCE = """
+  upright: {metric: task, max_rate: 0.3, required: true, reason: r}
+  slow:
+    {metric: violation_rate, cost: velocity, at_most: 0.05, max_rate: 0.3,
+     required: true, reason: r}
+  rail:
+    {metric: longest_violation, cost: joint_limit, at_most: 0.2, max_rate: 0.3,
+     required: true, reason: r}
+"""  # criteria that judge a balanced pole, for suites of a few episodes
 MUTANTS = ("idle", "constant", "random", "frozen", "sign-flipped", "nan")
 
 
@@ -28,7 +37,7 @@ def constant_network(env: Environment, action: np.ndarray) -> Network:
     )
 
 
-def random_network(env: Environment, seed: int, scale: float = 1.0) -> Network:
+def random_network(env: Environment, seed: int, scale: float = 1.0, width: int = 32) -> Network:
     """A network of random weights."""
     rng, n, m = np.random.default_rng(seed), env.observation_size, env.action_size
     return Network(
@@ -36,10 +45,10 @@ def random_network(env: Environment, seed: int, scale: float = 1.0) -> Network:
         std=np.ones(n, np.float32),
         clip=np.inf,
         weights=(
-            rng.normal(0, scale, (n, 32)).astype(np.float32),
-            rng.normal(0, scale, (32, m)).astype(np.float32),
+            rng.normal(0, scale, (n, width)).astype(np.float32),
+            rng.normal(0, scale, (width, m)).astype(np.float32),
         ),
-        biases=(np.zeros(32, np.float32), np.zeros(m, np.float32)),
+        biases=(np.zeros(width, np.float32), np.zeros(m, np.float32)),
         activation="tanh",
         head="tanh",
     )

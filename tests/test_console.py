@@ -13,7 +13,7 @@ import pytest
 
 from robo_rl.envs.step import make
 from robo_rl.verdicts import Exit, Grade, exit_of_grades, worst
-from tests.mutants import balancing_network, constant_network, store
+from tests.mutants import BALANCE, balancing_network, constant_network, store
 
 ROBO_RL = Path(sys.executable).with_name("robo-rl")
 SUITE = """
@@ -22,15 +22,8 @@ scenarios: [nominal]
 episodes: 9
 most_episodes: 9
 non_inferiority_margin: 0.4
-criteria:
-  upright: {metric: task, max_rate: 0.3, required: true, reason: r}
-  slow:
-    {metric: violation_rate, cost: velocity, at_most: 0.05, max_rate: 0.3,
-     required: true, reason: r}
-  rail:
-    {metric: longest_violation, cost: joint_limit, at_most: 0.2, max_rate: 0.3,
-     required: true, reason: r}
-"""
+criteria:"""
+SUITE += BALANCE
 PROFILE = """
 describe: One departure.
 rows:

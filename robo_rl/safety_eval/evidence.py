@@ -100,6 +100,9 @@ def cover(suite: Suite, env: Environment) -> Coverage:
             missing[f"criterion {name}"] = f"it cannot fail: {env.name} never ends an episode early"
         else:
             criteria[name] = criterion.of_task(task) if task else criterion
+    for name in scenarios:
+        if not any(c.required and name not in c.exempt for c in criteria.values()):
+            missing[f"scenario {name}"] = "no required criterion judges it"
     read = {c.cost for name, c in suite.criteria.items() if name in {*criteria, *excluded}}
     read |= {s.removeprefix("cost/") for one in scenarios.values() for s in one.signals()}
     for cost in sorted(costs - read):
@@ -175,12 +178,14 @@ def criterion_values(
     }
 
 
-def said(env: Environment, coverage: Coverage, cell: Cell) -> dict[str, NDArray[np.int8]]:
-    """What each episode says about every criterion that applies, [N] of Outcome."""
+def said(
+    env: Environment, coverage: Coverage, cell: Cell, values: dict[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.int8]]:
+    """What each episode says about every criterion, [N] of Outcome; values: criterion_values()."""
     tested, crashed = cell.tested(env.control_s), cell.recorded.track.crashed
     return {
-        name: outcomes(coverage.criteria[name], values, tested, crashed)
-        for name, values in criterion_values(env, coverage, cell).items()
+        name: outcomes(coverage.criteria[name], of_episode, tested, crashed)
+        for name, of_episode in values.items()
     }
 
 

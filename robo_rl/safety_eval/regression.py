@@ -68,8 +68,8 @@ def compare(
 
 
 def _pairs(env: Environment, coverage: Coverage, new: Cell, old: Cell) -> list[_Pairs]:
-    outcomes = said(env, coverage, new), said(env, coverage, old)
     values = criterion_values(env, coverage, new), criterion_values(env, coverage, old)
+    outcomes = said(env, coverage, new, values[0]), said(env, coverage, old, values[1])
     broken = int(old.recorded.track.crashed.sum())
     found = []
     for name in outcomes[0]:

@@ -1,5 +1,6 @@
 """Statistics that a release can hang on: a point never travels without its interval."""
 
+import bisect
 import math
 from typing import NamedTuple
 
@@ -72,9 +73,14 @@ def episodes_needed(limit: float, confidence: float = CONFIDENCE) -> int:
 
 def most_failures(episodes: int, limit: float, confidence: float = CONFIDENCE) -> int:
     """The most failures of so many episodes whose upper bound is still at most the limit; or -1."""
-    counts = np.arange(episodes + 1)
-    high = scipy.stats.beta.isf(1.0 - confidence, counts[:-1] + 1, episodes - counts[:-1])
-    return int(np.searchsorted(high, limit, side="right")) - 1
+    return (
+        bisect.bisect_right(
+            range(episodes),
+            limit,
+            key=lambda failures: rate_bounds(failures, episodes, confidence)[1],
+        )
+        - 1
+    )
 
 
 def chance_to_pass(
@@ -93,24 +99,27 @@ def rate_that_passes(
 
 
 def episodes_to_decide(
-    rate: float, limit: float, confidence: float = CONFIDENCE, power: float = POWER
+    rate: float,
+    limit: float,
+    confidence: float = CONFIDENCE,
+    fail_confidence: float = CONFIDENCE,
+    power: float = POWER,
 ) -> int | None:
     """Episodes after which a true failure rate is shown to be below or above a limit.
 
-    With probability `power`, to within 2 %. None: the rate is so near the limit that 10^5 do not
-    decide.
+    With probability `power`, to within 2 %. confidence: of the bound that shows it is below,
+    fail_confidence: above. None: the rate is so near the limit that 10^5 do not decide.
     """
-    n = 10.0
-    while n <= MOST_EPISODES:
-        count = round(n)
+    count = 1
+    while count <= MOST_EPISODES:
         if rate < limit:
             decides = chance_to_pass(count, limit, rate, confidence)
         else:
-            beyond = scipy.stats.binom.isf(1.0 - confidence, count, limit) + 1
-            decides = float(scipy.stats.binom.sf(beyond - 1, count, rate))
+            most_by_chance = scipy.stats.binom.isf(1.0 - fail_confidence, count, limit)
+            decides = float(scipy.stats.binom.sf(most_by_chance, count, rate))
         if decides >= power:
             return count
-        n *= 1.02
+        count = max(count + 1, round(1.02 * count))
     return None
 
 

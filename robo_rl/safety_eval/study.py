@@ -137,8 +137,11 @@ def still_open(found: Iterable[Finding | Regression]) -> set[str]:
 
     None once something has failed: no further episode changes that.
     """
-    required = [f for f in found if f.required]
-    if any(f.verdict in (Verdict.FAIL, Verdict.ERROR) for f in required):
+    seen = list(found)
+    required = [f for f in seen if f.required]
+    if any(f.verdict is Verdict.ERROR for f in seen):
+        return set()
+    if any(f.verdict is Verdict.FAIL for f in required):
         return set()
     return {f.scenario for f in required if f.verdict is Verdict.INCONCLUSIVE}
 
@@ -156,6 +159,10 @@ def decide(
         for r in regressions
         if r.required
     ]
+    crashed = [f"{f.criterion} in {f.scenario}" for f in findings if f.verdict is Verdict.ERROR]
+    if crashed:  # of an optional criterion too: a number that is not finite never passes
+        why = f"{len(crashed)} of {len(findings)} verdicts produced numbers that are not finite"
+        return Gate.ERROR, f"{why}: {_few(crashed)}."
     if baseline_error:
         return Gate.ERROR, f"the baseline cannot be compared with: {baseline_error}"
     for wanted, gate, words in (

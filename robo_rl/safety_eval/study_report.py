@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robo_rl import contract, files, plots, report
-from robo_rl.safety_eval.evidence import said
+from robo_rl.safety_eval.evidence import criterion_values, said
 from robo_rl.safety_eval.replay import write_bundles
 from robo_rl.safety_eval.statistics import POWER, rate_that_passes
 from robo_rl.safety_eval.study import HELD_OUT_SEED, HISTORY_S, Baseline, SafetyResult
@@ -77,9 +77,10 @@ def _write_replays(result: SafetyResult, folder: Path, most: int) -> dict[str, t
     """Bundles of the failing episodes; by scenario how many were written, of how many failing."""
     counts = {}
     for name, cell in result.cells.items():
+        values = criterion_values(result.env, result.coverage, cell)
         failed = {
             key: outcome == Outcome.FAILED
-            for key, outcome in said(result.env, result.coverage, cell).items()
+            for key, outcome in said(result.env, result.coverage, cell, values).items()
         }
         failed = {k: v for k, v in failed.items() if v.any()}
         failed |= {"finite numbers": cell.recorded.track.crashed} if not failed else {}

@@ -294,11 +294,15 @@ def judge(
     low, _ = rate_bounds(failures, n, plan.fail_confidence(verdicts))
     _, high = rate_bounds(failures + undecided + broken, n, plan.confidence)
     sample = values[(said != Outcome.UNDECIDED) & ~crashed]
+    verdict = _verdict(criterion.max_rate, low, high, broken)
+    needed = None
+    if verdict is Verdict.INCONCLUSIVE:
+        needed = _needed(failures / n, (failures + undecided) / n, criterion.max_rate, verdicts)
     finding = Finding(
         scenario=scenario,
         criterion=name,
         required=criterion.required,
-        verdict=_verdict(criterion.max_rate, low, high, broken),
+        verdict=verdict,
         why="",
         threshold=criterion.threshold(),
         max_rate=criterion.max_rate,
@@ -308,7 +312,7 @@ def judge(
         crashed=broken,
         episodes=n,
         failure_rate=Interval(low, failures / n, high),
-        needed=_needed(failures / n, (failures + undecided) / n, criterion.max_rate),
+        needed=needed,
         worst=float((criterion.sign * sample).max() * criterion.sign) if sample.size else None,
         median=float(np.median(sample)) if sample.size else None,
     )
@@ -338,11 +342,17 @@ def _why(f: Finding) -> str:
     return f"{failed}{vague}: {bounds}, {allowed}; {_more(f)}"
 
 
-def _needed(lowest: float, highest: float, limit: float) -> int | None:
-    """Episodes that would decide if failures and undecided episodes stay as frequent."""
+def _needed(lowest: float, highest: float, limit: float, verdicts: int) -> int | None:
+    """Episodes, looked at once, that decide if failures and undecided ones stay as frequent."""
     if lowest <= limit < highest:  # the undecided ones stand between the limit and either verdict
         return None
-    return episodes_to_decide(highest if highest <= limit else lowest, limit)
+    once = Plan((1,))
+    return episodes_to_decide(
+        highest if highest <= limit else lowest,
+        limit,
+        once.confidence,
+        once.fail_confidence(verdicts),
+    )
 
 
 def _more(f: Finding) -> str:

@@ -131,7 +131,10 @@ def gap(
         policy,
         env,
         profile,
-        tuple(_sweeps(plans, profile, success, returns, env.mdp.episode_s)),
+        tuple(
+            _untested(sweep, plan, env, nominal, criterion)
+            for sweep, plan in zip(_sweeps(plans, profile, success, returns), plans, strict=True)
+        ),
         skipped,
         reference,
         nominal_success,
@@ -219,22 +222,34 @@ def _sweeps(
     profile: Profile,
     success: NDArray[np.bool_],
     returns: NDArray[np.float64],
-    episode_s: float,
 ) -> Iterator[Sweep]:
     """One sweep per plan; rows of the batch lie plan by plan behind the nominal one."""
     at = 1
     for plan in plans:
         rows = [0, *range(at, at + len(plan.magnitudes) - 1)]
         at += len(plan.magnitudes) - 1
-        yield _sweep(plan, profile, success[rows], returns[rows], episode_s)
+        yield _sweep(plan, profile, success[rows], returns[rows])
+
+
+def _untested(
+    sweep: Sweep, plan: _Plan, env: Environment, nominal: Environment, success: Success
+) -> Sweep:
+    """The sweep, UNKNOWN where its episodes were too short to show anything but a failure.
+
+    Too short for the departure to act, or for a task that is done by lasting.
+    """
+    run_s, task_s = env.mdp.episode_s, nominal.mdp.episode_s
+    if plan.acts_by_s >= run_s:
+        why = f"not tested: it acts {plan.acts_by_s:g} s after the start of {run_s:g} s episodes"
+        return sweep._replace(verdict="UNKNOWN", why=why)
+    if success.metric == "fell" and run_s < task_s and sweep.verdict in ("GREEN", "AMBER"):
+        why = f"not tested: the task is to last {task_s:g} s, and episodes lasted {run_s:g} s"
+        return sweep._replace(verdict="UNKNOWN", why=why)
+    return sweep
 
 
 def _sweep(
-    plan: _Plan,
-    profile: Profile,
-    success: NDArray[np.bool_],
-    returns: NDArray[np.float64],
-    episode_s: float,
+    plan: _Plan, profile: Profile, success: NDArray[np.bool_], returns: NDArray[np.float64]
 ) -> Sweep:
     row = profile.rows.get(plan.name)
     measured = row.measured if row else 1.0
@@ -247,11 +262,6 @@ def _sweep(
     )
     margin = None if measured is None else Interval(*(b / measured for b in breaking))
     verdict, why = margin_verdict(margin, plan.magnitudes[-1] / measured if measured else None)
-    if plan.acts_by_s >= episode_s:
-        verdict = "UNKNOWN"
-        why = (
-            f"not tested: it acts {plan.acts_by_s:g} s after the start of {episode_s:g} s episodes"
-        )
     return Sweep(
         name=plan.name,
         section=row.section if row else "dynamics",

@@ -16,11 +16,11 @@ from robo_rl import content
 from robo_rl.envs.step import make
 from robo_rl.safety_eval import replay as replaying
 from robo_rl.safety_eval import study, study_report
-from robo_rl.safety_eval.evidence import said
+from robo_rl.safety_eval.evidence import cover, criterion_values, said
 from robo_rl.safety_eval.suite import Outcome
 from robo_rl.sim2real import checklist
 from robo_rl.verdicts import Gate, Verdict
-from tests.mutants import balancing_network, constant_network, store
+from tests.mutants import BALANCE, balancing_network, constant_network, store
 
 SUITE = """
 describe: A small suite on real physics.
@@ -28,17 +28,14 @@ scenarios: [nominal, push, weak-motors]
 episodes: 9
 most_episodes: 9
 non_inferiority_margin: 0.4
-criteria:
-  upright: {metric: task, max_rate: 0.3, required: true, reason: r}
-  slow:
-    {metric: violation_rate, cost: velocity, at_most: 0.05, max_rate: 0.3,
-     required: true, reason: r}
-  rail:
-    {metric: longest_violation, cost: joint_limit, at_most: 0.2, max_rate: 0.3,
-     required: true, reason: r}
+criteria:"""
+SUITE += (
+    BALANCE.rstrip()
+    + """
   smooth: {metric: action_roughness, at_most: 1.0e-6, max_rate: 0.3, required: false, reason: r}
   robustness: {metric: robustness, at_least: 0, max_rate: 0.3, required: true, reason: r}
 """
+)
 EPISODE_S = 6.0  # the push comes before 4.1 s
 
 
@@ -199,8 +196,25 @@ def test_the_report_says_verdict_evidence_limits_digests_and_what_was_not_tested
     assert ("seed", "5 (given)") in given
 
 
+def test_a_crash_that_only_an_optional_criterion_sees_is_an_error_all_the_same(judge, pole):
+    _, result = judge("optional", constant_network(pole, np.full(1, np.nan)))
+    optional = tuple(f for f in result.findings if not f.required)
+    assert optional and study.decide(optional, (), {}, "")[0] is Gate.ERROR
+
+
+def test_a_scenario_that_no_required_criterion_judges_is_not_judged(balanced, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        SUITE.replace("required: true, reason", "required: true, except: [push], reason")
+    )
+    missing = cover(study.load_suite(str(path)), balanced[1].env).not_judged
+    assert "no required criterion" in missing["scenario push"]
+
+
 def failing_episodes(result, name):
-    outcome = said(result.env, result.coverage, result.cells[name])
+    cell = result.cells[name]
+    values = criterion_values(result.env, result.coverage, cell)
+    outcome = said(result.env, result.coverage, cell, values)
     return np.any([o == Outcome.FAILED for o in outcome.values()], axis=0)
 
 

@@ -83,6 +83,15 @@ def test_two_failures_of_forty_say_how_many_episodes_would_decide():
     assert f"episodes={found.needed}" in found.why
 
 
+def test_the_episodes_for_a_fail_are_those_of_the_bound_that_says_fail():
+    """A rate above its limit needs more episodes where more verdicts share the risk."""
+    some = (np.arange(40) < 7).astype(float)
+    alone = judge("s", "c", criterion(), some, NOBODY, None, None, 1)
+    among = judge("s", "c", criterion(), some, NOBODY, None, None, 40)
+    assert alone.needed is not None and among.needed is not None
+    assert among.needed > 1.5 * alone.needed
+
+
 def test_nan_never_passes():
     values = np.zeros(40)
     values[:10] = np.nan

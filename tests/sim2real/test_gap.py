@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 from robo_rl import content
+from robo_rl.engines.callback import flat_plant
+from robo_rl.engines.mujoco import MujocoEngine
+from robo_rl.envs.robots import load_robot
+from robo_rl.envs.step import make
 from robo_rl.safety_eval.statistics import Interval
 from robo_rl.sim2real import gap, gap_report
+from robo_rl.sim2real.injectors import NotApplicableError, inject
 from robo_rl.sim2real.profiles import load_profile
+from tests.mutants import constant_network, store
 
 
 def successes(*counts, episodes=100):
@@ -169,3 +175,45 @@ def test_what_breaks_first_is_the_least_margin_once_the_policy_stands_undisturbe
 def test_too_few_episodes_are_refused(studied):
     with pytest.raises(content.UserError, match="at least 14"):
         gap.gap(studied[0], episodes=5)
+
+
+@pytest.mark.parametrize("name", sorted(content.robot_files()))
+def test_every_row_of_a_robots_profile_can_be_carried_out_on_it(name):
+    """At the end of its sweep, on physics alone: reset and step, and every number stays finite."""
+    robot = load_robot(name)
+    engine = MujocoEngine(robot.model, 1, robot.tracking)
+    applied = 0
+    for key, row in load_profile(robot.file.profile).rows.items():
+        try:
+            injection = inject(
+                gap.neutral_of(robot),
+                robot,
+                row.injector,
+                row.sweep_to,
+                np.random.default_rng(0),
+                key,
+                **row.options,
+            )
+        except NotApplicableError:
+            continue
+        plant = np.asarray(flat_plant(injection.plant))[None]
+        start = robot.qpos0[None] + injection.start.qpos_offset, np.zeros((1, robot.model.nv))
+        active, nothing = np.ones(1, bool), np.zeros((1, 0))
+        bits, _ = engine.reset_rows(active, *start, plant)
+        ctrl = np.zeros((1, 1, robot.model.nu))
+        _, readout = engine.step_rows(active, bits, ctrl, nothing, plant)
+        assert np.isfinite(readout).all(), key
+        applied += 1
+    assert applied > 5
+
+
+def test_a_task_that_is_done_by_lasting_is_not_shown_by_short_episodes(tmp_path):
+    """A cart that does nothing stays up for half a second, whatever the latency."""
+    pole = make("inverted-pendulum")
+    run = store(tmp_path / "idle", pole, constant_network(pole, np.zeros(1)))
+    profile = tmp_path / "own.yaml"
+    profile.write_text(ROW.format(injector="action_latency", unit="ms", measured="4"))
+    result = gap.gap(run, str(profile), episodes=14, levels=1, episode_s=0.2)
+    assert (result.sweeps[0].successes == 14).all()
+    assert {s.verdict for s in result.sweeps} == {"UNKNOWN"}
+    assert "to last 40 s" in result.sweeps[0].why
