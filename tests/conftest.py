@@ -1,8 +1,11 @@
 """Compiled environments shared by the tests of one worker: JAX compilation is what costs time."""
 
 import os
+import signal
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import pytest
