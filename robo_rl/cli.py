@@ -17,6 +17,7 @@ from robo_rl.terminal import (
     console,
     gap_table,
     safety_tables,
+    show_replay,
     steps_bar,
 )
 from robo_rl.verdicts import Exit, Grade, exit_of_grades
@@ -209,45 +210,32 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A replay bundle.")], words: Words = None
+    file: Annotated[Path, typer.Argument(help="A replay bundle, or a folder of them.")],
+    words: Words = None,
 ) -> None:
-    """Run a stored episode again and check it to the last bit; gif=FILE draws it.
+    """Run stored episodes again and check them to the last bit; gif=FILE draws one.
 
-    Exit status 0 where it reproduces, 1 where it does not.
+    robo-rl replay RUN/safety/locomotion/replays
+
+    Exit status 0 where every one reproduces, 1 where one does not.
     """
     from robo_rl.safety_eval import replay as replaying
 
     given = _keys(words, ("gif",), "replay")
-    done = replaying.replay(file)
-    about = done.meta
-    console.print(
-        f"{about['env']}, policy {about['algo'] or ''} {about['policy'][:12]}, scenario"
-        f" {about['scenario']}, episode {about['episode']}, seed {about['seed']}"
-    )
-    console.print(f"sampled: {about['sampled']}; failed: {', '.join(about['failed']) or 'nothing'}")
-    seconds = int(done.track.length[0]) * done.env.control_s
-    end = "fell" if done.track.fell[0] else "crashed" if done.track.crashed[0] else "ran to the end"
-    console.print(f"{seconds:.2f} s, return {done.track.reward[:, 0].sum():.2f}, {end}")
-    if "gif" in given:
-        console.print(f"Picture: {replaying.write_gif(done, Path(str(given['gif'])))}")
-    if done.same_state and done.same_rewards:
-        console.print("Reproduced bit for bit.")
-        return
-    console.print(
-        f"Physics {'equal' if done.same_state else 'DIFFERS'} in the last state; rewards differ"
-        f" from step {done.first_difference} by at most {done.largest_difference:.2g}."
-    )
-    if done.elsewhere and done.same_outcome:
-        console.print(
-            f"Same outcome, other bits: {done.elsewhere}. Only the kind of processor that recorded"
-            " a bundle promises its bits."
-        )
-        return
-    console.print(
-        f"[bold]Not reproduced[/]; recorded on {about['versions'].get('machine')} with MuJoCo"
-        f" {about['versions'].get('mujoco')}. {done.elsewhere}"
-    )
-    raise typer.Exit(Exit.REJECT)
+    bundles = replaying.bundles(file)
+    if "gif" in given and len(bundles) > 1:
+        raise UserError(f"gif: one bundle is drawn at a time; {file} holds {len(bundles)}.")
+    reproduced = 0
+    for path in bundles:
+        done = replaying.replay(path)
+        show_replay(done)
+        reproduced += done.reproduced
+        if "gif" in given:
+            console.print(f"Picture: {replaying.write_gif(done, Path(str(given['gif'])))}")
+    if len(bundles) > 1:
+        console.print(f"{reproduced} of {len(bundles)} reproduced.")
+    if reproduced < len(bundles):
+        raise typer.Exit(Exit.REJECT)
 
 
 @app.command()

@@ -58,6 +58,36 @@ def checklist_table(made: Any) -> None:
     console.print(f"[bold]{coloured(made.verdict)}[/]")
 
 
+def show_replay(done: Any) -> None:
+    """What a replayed episode was, how it ended, and whether it is the one that was recorded."""
+    about, track = done.meta, done.track
+    console.print(
+        f"{about['env']}, policy {about['algo'] or ''} {about['policy'][:12]}, scenario"
+        f" {about['scenario']}, episode {about['episode']}, seed {about['seed']}"
+    )
+    console.print(f"sampled: {about['sampled']}; failed: {', '.join(about['failed']) or 'nothing'}")
+    seconds = int(track.length[0]) * done.env.control_s
+    end = "fell" if track.fell[0] else "crashed" if track.crashed[0] else "ran to the end"
+    console.print(f"{seconds:.2f} s, return {track.reward[:, 0].sum():.2f}, {end}")
+    if done.same_bits:
+        console.print("Reproduced bit for bit.")
+        return
+    console.print(
+        f"Physics {'equal' if done.same_state else 'DIFFERS'} in the last state; rewards differ"
+        f" from step {done.first_difference} by at most {done.largest_difference:.2g}."
+    )
+    if done.reproduced:
+        console.print(
+            f"Same outcome, other bits: {done.elsewhere}. Only the kind of processor that recorded"
+            " a bundle promises its bits."
+        )
+        return
+    console.print(
+        f"[bold]Not reproduced[/]; recorded on {about['versions'].get('machine')} with MuJoCo"
+        f" {about['versions'].get('mujoco')}. {done.elsewhere}"
+    )
+
+
 def coloured(verdict: str) -> str:
     """A verdict in its colour, as rich's markup."""
     colours = {"GREEN": "green", "AMBER": "yellow", "RED": "red", "UNKNOWN": "magenta"}

@@ -4,8 +4,6 @@ import os
 import signal
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax
 import pytest
@@ -28,6 +26,11 @@ PLANT_CHANGES = {  # a departure of every plant field, large enough to be seen i
     "gravity_offset_mps2": 1.0,
     "wind_w_mps": 3.0,
 }
+
+
+def pytest_configure() -> None:
+    """Has the tests hear Ctrl-C, which some send: a shell in the background has them ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

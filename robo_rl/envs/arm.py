@@ -40,6 +40,11 @@ def arm_track() -> Mdp:
         terminate=(),
         reset=resets.joints_anywhere(0.3),
         goal=goals.joint_waves(
-            share=0.5, slowest_s=8.0, fastest_s=2.0, ahead_s=0.1, tolerance_rad=0.1
+            share=0.35,
+            slowest_s=8.0,
+            fastest_s=2.0,
+            ahead_s=0.1,
+            tolerance_rad=0.1,
+            lean_rad={"shoulder_lift": -0.6},  # the trajectory itself stays clear of the table
         ),
     )

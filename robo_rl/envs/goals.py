@@ -1,5 +1,8 @@
 """Goals: what an episode asks for at a time, from its key alone, and how far off the robot is."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,12 +55,17 @@ def touch(frame: str, target: str, tolerance_m: float, settled_s: float) -> Goal
 
 
 def joint_waves(
-    share: float, slowest_s: float, fastest_s: float, ahead_s: float, tolerance_rad: float
+    share: float,
+    slowest_s: float,
+    fastest_s: float,
+    ahead_s: float,
+    tolerance_rad: float,
+    lean_rad: Mapping[str, float] = MappingProxyType({}),
 ) -> Goal:
     """A smooth joint trajectory: per joint a sine of drawn amplitude, period and phase.
 
-    Amplitudes reach `share` of half the joint's range. The goal is the reference now and ahead_s
-    later, [2 * nu].
+    Amplitudes reach `share` of half the joint's range, around its middle and what lean_rad adds to
+    that by the joint's name. The goal is the reference now and ahead_s later, [2 * nu].
     """
 
     def at(robot: Robot, key: Array, time_s: Array) -> Array:
@@ -69,7 +77,9 @@ def joint_waves(
         phase = jax.random.uniform(when, (size,), maxval=2 * jnp.pi)
         now = jnp.array([0.0, ahead_s])[:, None] + time_s
         waves = amplitude * jnp.sin(2 * jnp.pi * now / period + phase)
-        return ((low + high) / 2 + waves).reshape(-1)
+        names = [robot.model.joint(j).name for j in range(robot.model.njnt)]
+        lean = np.array([lean_rad.get(name, 0.0) for name in names], np.float32)
+        return ((low + high) / 2 + lean + waves).reshape(-1)
 
     def error(robot: Robot, s: Signals) -> Array:
         reference = s.goal[: robot.model.nu]

@@ -39,6 +39,16 @@ class Replayed(NamedTuple):
         then, now = self.meta.get("processor"), processor()
         return "" if then == now else f"recorded with {then}, replayed with {now}"
 
+    @property
+    def same_bits(self) -> bool:
+        """Equal to the last bit, rewards included."""
+        return self.same_state and self.same_rewards
+
+    @property
+    def reproduced(self) -> bool:
+        """The same bits; on another kind of processor, the same outcome."""
+        return self.same_bits or bool(self.elsewhere and self.same_outcome)
+
 
 def write_bundles(
     folder: Path, env: Environment, recorded: Recorded, about: Sequence[dict[str, Any]]
@@ -121,6 +131,14 @@ def read_meta(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not valid:
         raise UserError(f"{path}: format {meta['format']!r} found, {FORMAT!r} expected.")
     return meta, arrays
+
+
+def bundles(path: Path) -> list[Path]:
+    """The bundle at a path, or those in the folder there."""
+    found = sorted(path.glob("*.npz")) if path.is_dir() else [path]
+    if not found:
+        raise UserError(f"{path}: no replay bundle (*.npz) in this folder.")
+    return found
 
 
 def replay(path: Path) -> Replayed:
