@@ -216,12 +216,42 @@ def regression(data) -> list[str]:
         for name, row in data["cases"].items()
     ]
     columns = ("new policy against the old", "FAIL somewhere", "PASS everywhere")
+    lines += table(*columns, rows=rows)
+    lines += ["`python benchmarks/regression.py RUNS`: the command itself, by each environment's"]
+    lines += [
+        "own suite at its default size (the gate may still reject the policy for itself).",
+        "",
+    ]
+    rows = [
+        (
+            name,
+            row["episodes"],
+            *(row["verdicts"].get(kind, 0) for kind in ("PASS", "INCONCLUSIVE", "FAIL")),
+            "; ".join(dict.fromkeys(row["worse"])),
+        )
+        for name, row in data.get("real", {}).items()
+    ]
+    columns = ("new policy against the old", "episodes", "PASS", "INCONCLUSIVE", "FAIL", "why")
+    return lines + table(*columns, rows=rows)
+
+
+def replays(data) -> list[str]:
+    lines = ["## Replays", "", "`python benchmarks/replays.py RUNS`: every failing episode of a"]
+    lines += ["small safety study, replayed from its bundle by `robo-rl replay` in a fresh process"]
+    lines += [f"on the same machine ({data['processor']}).", ""]
+    rows = [
+        (name, kind, row["gate"], row["failing"], row.get("reproduced", 0))
+        for name, kinds in data["results"].items()
+        for kind, row in kinds.items()
+    ]
+    columns = ("environment", "policy", "verdict", "failing episodes", "reproduced bit for bit")
     return lines + table(*columns, rows=rows)
 
 
 WRITERS = {
     "mutants": mutants,
     "regression": regression,
+    "replays": replays,
     "speed": speed,
     "time_to_return": time_to_return,
     "robots": robots,

@@ -188,11 +188,12 @@ def test_the_stored_policy_acts_in_jax_as_in_numpy(finished):
     from robo_rl.safety_eval.rollout import act_in_jax, to_jax
 
     policy = load_policy(finished)
-    seen = np.random.default_rng(0).normal(size=(64, 11)).astype(np.float32)
     net = policy.network
+    drawn = np.random.default_rng(0).normal(size=(64, 11))
+    seen = (net.mean + net.std * drawn).astype(np.float32)  # as it saw in training
     ours = act_in_jax(to_jax(net), seen, activation=net.activation, head=net.head)
-    np.testing.assert_allclose(ours, policy(seen), rtol=0, atol=2e-5)  # sums in another order
-    np.testing.assert_allclose(policy(seen[3]), policy(seen)[3], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(ours, policy(seen), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(policy(seen[3]), policy(seen)[3], rtol=0, atol=2e-6)
     assert np.abs(policy(seen)).max() <= 1.0
 
 
