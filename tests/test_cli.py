@@ -48,6 +48,7 @@ def test_every_command_has_help():
         (("gap", "nowhere", "episodes=ten"), "whole number"),
         (("checklist", "nowhere"), "no policy here"),
         (("replay", "nowhere.npz"), "not found"),
+        (("replay", "."), "no replay bundle"),
         (("compare", "algo=ppo"), "env=... is missing"),
         (("compare", "env=hopper", "algo=ppo,sca"), "Did you mean 'sac'"),
         (("compare", "env=hopper", "seeds=0"), "a whole number from 1 on"),

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
@@ -58,6 +59,25 @@ def test_a_trajectory_stays_in_its_share_of_the_range_and_its_second_half_is_its
     now, ahead = track[:, :6], track[:, 6:]
     np.testing.assert_allclose(ahead[:-1], now[1:], atol=1e-5)
     assert (np.abs(now - (low + high) / 2) <= 0.25 * (high - low) + 1e-5).all()
+
+
+def test_the_arms_trajectory_leans_back_and_stays_clear_of_the_table():
+    env = make("arm-track")
+    model, goal = env.robot.model, env.mdp.goal
+    times = jnp.arange(0.0, env.mdp.episode_s, 0.2)
+    at = jax.vmap(lambda key, t: goal.at(env.robot, key, t)[: model.nu], (None, 0))
+    tracks = np.asarray(jax.jit(jax.vmap(at, (0, None)))(jax.random.split(KEY, 100), times))
+    lift = model.joint("shoulder_lift").id
+    assert tracks[..., lift].mean() == pytest.approx(-0.6, abs=0.05)
+    data, table = mujoco.MjData(model), model.geom("table").id
+    geoms = [model.geom(name).id for name in env.robot.file.forbidden_contacts]
+
+    def clearance_m(qpos):
+        data.qpos[:] = qpos
+        mujoco.mj_kinematics(model, data)
+        return min(mujoco.mj_geomDistance(model, data, g, table, 1.0, None) for g in geoms)
+
+    assert min(map(clearance_m, tracks.reshape(-1, model.nu))) > 0.02
 
 
 def test_the_error_of_a_hover_is_the_distance_from_its_point():
