@@ -87,6 +87,12 @@ def test_a_policy_that_does_its_task_is_accepted_and_one_that_does_nothing_is_re
     assert upright["nominal"].verdict is Verdict.FAIL and upright["nominal"].failures == 9
 
 
+def test_a_fail_holds_among_all_verdicts_of_the_study(fallen):
+    """9 of 9 fail in one of 4 criteria times 3 scenarios: at least (0.05 / 12)^(1/9) = 54.4 %."""
+    found = next(f for f in fallen[1].findings if f.criterion == "upright")
+    assert found.failure_rate.low == pytest.approx(0.544, abs=5e-4)
+
+
 def test_an_arm_that_does_not_move_is_rejected_by_the_suite_of_its_kind(tmp_path):
     """It ends no episode and breaks no limit; it does not reach its target either."""
     arm = make("reacher")
