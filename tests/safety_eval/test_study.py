@@ -146,6 +146,16 @@ def test_what_is_not_known_of_the_new_policy_is_no_success(judge, balanced, pole
     assert calm.newly_failing == 9
 
 
+def test_a_policy_that_gives_nan_is_an_error_and_leaves_no_log_behind(
+    judge, pole, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    _, result = judge("nan", constant_network(pole, np.full(1, np.nan)))
+    assert result.gate is Gate.ERROR and result.gate.exit_code == 3
+    assert all(f.verdict is Verdict.ERROR and f.crashed == f.episodes for f in result.findings)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_baseline_that_gives_nan_makes_the_comparison_an_error(judge, pole):
     broken, _ = judge("nan-baseline", constant_network(pole, np.full(1, np.nan)))
     _, result = judge("candidate", balancing_network(pole), broken)
@@ -161,16 +171,6 @@ def test_a_baseline_of_another_robot_is_an_error_of_the_comparison(judge, pole, 
     assert "'hopper', not 'inverted-pendulum'" in old.error
     gate, why = study.decide((), (), {}, old.error)
     assert gate is Gate.ERROR and "hopper" in why
-
-
-def test_a_policy_that_gives_nan_is_an_error_and_leaves_no_log_behind(
-    judge, pole, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    _, result = judge("nan", constant_network(pole, np.full(1, np.nan)))
-    assert result.gate is Gate.ERROR and result.gate.exit_code == 3
-    assert all(f.verdict is Verdict.ERROR and f.crashed == f.episodes for f in result.findings)
-    assert not list(tmp_path.iterdir())
 
 
 def test_scenarios_really_disturb(balanced):
