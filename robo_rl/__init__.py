@@ -8,7 +8,7 @@ import ctypes.util
 import os
 
 from robo_rl.interop.registration import register_all
-from robo_rl.policy import Policy, load_policy
+from robo_rl.policy.stored import Policy, load_policy
 
 __version__ = "0.1.0"
 __all__ = ["Policy", "__version__", "load_policy"]

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robo_rl import content
-from robo_rl.content import UserError
+from robo_rl import content, errors
 from robo_rl.envs import catalogue, mdp
-from robo_rl.envs.robots import load_robot
+from robo_rl.errors import UserError
 from robo_rl.rewards.layers import load_rewards
+from robo_rl.robots.robot import load_robot
 from robo_rl.safety_eval.suite import load_suite
 from robo_rl.scenarios.schema import load_scenario
 from robo_rl.sim2real.profiles import load_profile
@@ -82,7 +82,7 @@ def _check_presets(path: Path) -> None:
     for env, own in {"default": {}, **blocks.get("envs", {})}.items():
         try:
             if env != "default":
-                content.lookup(mdp.ENTRIES, env, kind="environment", where=str(path))
+                errors.lookup(mdp.ENTRIES, env, kind="environment", where=str(path))
             config.check(models[path.stem], {**blocks.get("default", {}), **own}, f"{path}: {env}")
         except UserError as error:
             wrong.append(str(error))

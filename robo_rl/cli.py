@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from robo_rl.content import NotFiniteError, UserError
+from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.terminal import (
     checklist_table,
     coloured,
@@ -48,7 +48,8 @@ def envs(
 
     Environments of your own are found in the folders that ROBO_RL_ENVS lists.
     """
-    from robo_rl.envs import catalogue, printing
+    from robo_rl.envs import catalogue
+    from robo_rl.envs.authoring import printing
 
     catalogue.load()
     if name in ("new", "check"):
@@ -64,7 +65,7 @@ def envs(
 
 
 def _new_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> None:
-    from robo_rl.envs import new
+    from robo_rl.envs.authoring import new
 
     if mjcf is None:
         raise UserError("envs new: --mjcf FILE is needed: the robot's MJCF or URDF.")
@@ -80,7 +81,7 @@ def _new_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> Non
 
 
 def _check_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> None:
-    from robo_rl.envs import check
+    from robo_rl.envs.authoring import check
 
     engine = str(given.get("engine", "mujoco"))
     found = check.check(name, engine, _count(given, "steps", check.STEPS))
@@ -156,9 +157,8 @@ def compare(words: Words = None) -> None:
     judged on; steps=... and what else training knows is for every arm, ppo.KEY=... and sac.KEY=...
     for one; episodes: final evaluation episodes per run. Everything is checked before training.
     """
-    from robo_rl import compare as comparing
-    from robo_rl import compare_findings, compare_report
-    from robo_rl.train import config
+    from robo_rl.train import compare as comparing
+    from robo_rl.train import compare_findings, compare_report, config
 
     asked = comparing.ask(config.parse(words or []))
     result = comparing.compare(asked, console)
@@ -331,7 +331,7 @@ def _command(what: str, words: list[str] | None) -> str:
 
 
 def _keys(words: list[str] | None, known: tuple[str, ...], where: str) -> dict[str, Any]:
-    from robo_rl.content import suggestion
+    from robo_rl.errors import suggestion
     from robo_rl.train import config
 
     given = config.parse(words or [])
@@ -343,7 +343,7 @@ def _keys(words: list[str] | None, known: tuple[str, ...], where: str) -> dict[s
 
 def _grade(given: dict[str, Any], where: str) -> Grade:
     """The grade that fails a command: fail_on=red, unknown (if left out) or amber."""
-    from robo_rl.content import lookup
+    from robo_rl.errors import lookup
 
     table = {grade.lower(): grade for grade in (Grade.RED, Grade.UNKNOWN, Grade.AMBER)}
     word = str(given.get("fail_on", "unknown")).lower()

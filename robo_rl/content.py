@@ -3,17 +3,18 @@
 Data only, nothing is ever executed.
 """
 
-import difflib
 import functools
 import json
 import os
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+
+from robo_rl.errors import UserError, lookup, suggestion
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -21,17 +22,6 @@ M = TypeVar("M", bound=BaseModel)
 _PACKAGE = Path(__file__).resolve().parent
 OWN = "ROBO_RL_ENVS"
 FOLDERS = ("envs", "rewards", "scenarios", "safety_eval", "sim2real", "configs")
-
-
-class UserError(Exception):
-    """A mistake the user can mend.
-
-    The command line prints it without a traceback and exits with 64 (wrong usage).
-    """
-
-
-class NotFiniteError(UserError):
-    """A policy, a learner or physics produced numbers that are not finite; exit status 3."""
 
 
 def root() -> Path:
@@ -59,21 +49,6 @@ def robot_files() -> dict[str, Path]:
     """Every robot.yaml by the robot's name; the suite's own names cannot be taken."""
     found = [p for place in reversed(folders("envs")) for p in sorted(place.glob("*/robot.yaml"))]
     return {path.parent.name: path for path in found}
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """' Did you mean ...? Known: ...' for a name that is not among the known ones."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{hint} Known: {', '.join(names)}."
-
-
-def lookup(table: Mapping[str, T], name: str, *, kind: str, where: str) -> T:
-    """table[name]; a miss says what was asked for, where, what is close and what exists."""
-    if name in table:
-        return table[name]
-    raise UserError(f"{where}: no {kind} named {name!r}.{suggestion(name, table)}")
 
 
 Key = tuple[str | int, ...]  # where in a file: names of mappings, positions in lists

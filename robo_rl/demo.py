@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from robo_rl import compare, compare_report, content, report
+from robo_rl import content
+from robo_rl.report import page as report
 from robo_rl.safety_eval import study, study_report
 from robo_rl.sim2real import checklist, gap, gap_report
+from robo_rl.train import compare, compare_report
 from robo_rl.train.config import Strict, check
 
 COLUMNS = ("policy", "task return", "safety gate", "gap to reality", "breaks first", "checklist")

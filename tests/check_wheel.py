@@ -19,7 +19,7 @@ for folder in content.FOLDERS:
     for path in sorted(content.folder(folder).rglob("*")):
         if path.is_file():
             print(path.relative_to(content.root()))
-assert (Path(robo_rl.__file__).parent / "templates" / "report.html.j2").is_file()
+assert (Path(robo_rl.__file__).parent / "report" / "templates" / "report.html.j2").is_file()
 from robo_rl.envs.step import make
 from robo_rl.safety_eval.suite import load_suite
 from robo_rl.sim2real.profiles import load_profile

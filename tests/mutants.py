@@ -7,9 +7,9 @@ import mujoco
 import numpy as np
 import scipy.linalg
 
-from robo_rl.contract import describe
 from robo_rl.envs.step import Environment
-from robo_rl.policy import Network, Policy, save_policy
+from robo_rl.policy.contract import describe
+from robo_rl.policy.stored import Network, Policy, save_policy
 
 BALANCE = """
   upright: {metric: task, max_rate: 0.3, required: true, reason: r}

@@ -32,7 +32,7 @@ rows:
      source: s, mitigation: m}
 """
 OWN = """
-from robo_rl.envs.classic import inverted_pendulum
+from robo_rl.envs.tasks.classic import inverted_pendulum
 from robo_rl.envs.mdp import Observe, register
 from dataclasses import replace
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from mujoco import MjModel
 
-from robo_rl.content import UserError
 from robo_rl.engines.base import Engine, Tracking
+from robo_rl.errors import UserError
 
 
 def _mujoco(model: MjModel, substeps: int, tracking: Tracking) -> Engine:

@@ -5,23 +5,15 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from robo_rl import content
-from robo_rl.envs import (  # noqa: F401
-    arm,
-    biped,
-    classic,
-    locomotion,
-    quadrotor,
-    quadruped,
-    rover,
-)
+from robo_rl import content, errors
+from robo_rl.envs.tasks import arm, biped, classic, locomotion, quadrotor, quadruped, rover  # noqa: F401
 
 
 def load() -> None:
     """Registers the users' own environments by importing their modules; the suite's are."""
     for folder in content.own_folders():
         if not folder.is_dir():
-            raise content.UserError(f"{content.OWN}: {folder} is no folder.")
+            raise errors.UserError(f"{content.OWN}: {folder} is no folder.")
         for path in sorted(folder.glob("*.py")):
             _import(path.resolve())
 
@@ -37,4 +29,4 @@ def _import(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise content.UserError(f"{path}: {type(error).__name__}: {error}") from error
+        raise errors.UserError(f"{path}: {type(error).__name__}: {error}") from error

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robo_rl import content
+from robo_rl import content, errors
 from robo_rl.engines.base import Array
-from robo_rl.envs.robots import Robot
-from robo_rl.envs.signals import Signals
-from robo_rl.envs.surroundings import Surroundings
-from robo_rl.envs.terrain import Terrain
+from robo_rl.robots.robot import Robot
+from robo_rl.robots.signals import Signals
+from robo_rl.robots.surroundings import Surroundings
+from robo_rl.robots.terrain import Terrain
 
 
 class Observe(NamedTuple):
@@ -105,4 +105,4 @@ def names(tag: str | None = None) -> tuple[str, ...]:
 def get(name: str) -> Mdp:
     """The MDP registered under a name; a miss says what is close."""
     where = f"environments ({content.OWN} adds your own)"
-    return content.lookup(ENTRIES, name, kind="environment", where=where).make()
+    return errors.lookup(ENTRIES, name, kind="environment", where=where).make()

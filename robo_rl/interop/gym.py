@@ -9,9 +9,9 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from robo_rl.content import UserError
 from robo_rl.envs import catalogue, mdp
 from robo_rl.envs.step import Environment, make
+from robo_rl.errors import UserError
 from robo_rl.interop.apart import build
 from robo_rl.interop.registration import jax_hangs
 from robo_rl.interop.robots import Robots, Start, WrongTypeError, WrongValueError, checked_actions

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from robo_rl.engines.base import Array
-from robo_rl.envs.signals import Transition, tilt_rad
+from robo_rl.robots.signals import Transition, tilt_rad
 
 GRAVITY_MPS2 = 9.81
 

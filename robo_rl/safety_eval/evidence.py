@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl.content import UserError
 from robo_rl.envs.step import Environment
-from robo_rl.policy import Policy
-from robo_rl.safety_eval.metrics import Episodes
-from robo_rl.safety_eval.rollout import Recorded, append, episode_keys, run_in_blocks
-from robo_rl.safety_eval.success import task_of
+from robo_rl.errors import UserError
+from robo_rl.injection.injectors import NotApplicableError
+from robo_rl.policy.stored import Policy
+from robo_rl.rollout.metrics import Episodes
+from robo_rl.rollout.play import Recorded, append, episode_keys, run_in_blocks
+from robo_rl.rollout.success import task_of
 from robo_rl.safety_eval.suite import (
     ROBUSTNESS,
     TASK,
@@ -24,7 +25,6 @@ from robo_rl.safety_eval.suite import (
 )
 from robo_rl.scenarios.requirements import Trace
 from robo_rl.scenarios.schema import Drawn, Scenario, concatenate, load_scenario, sample_batch
-from robo_rl.sim2real.injectors import NotApplicableError
 
 Progress = Callable[[int, int], None]
 

@@ -10,10 +10,13 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl import contract, files, plots, report
+from robo_rl import files
+from robo_rl.policy import contract
+from robo_rl.report import page as report
+from robo_rl.report import plots
+from robo_rl.rollout.statistics import POWER, rate_that_passes
 from robo_rl.safety_eval.evidence import criterion_values, said
 from robo_rl.safety_eval.replay import write_bundles
-from robo_rl.safety_eval.statistics import POWER, rate_that_passes
 from robo_rl.safety_eval.study import HELD_OUT_SEED, HISTORY_S, Baseline, SafetyResult
 from robo_rl.safety_eval.suite import RISK, Outcome
 from robo_rl.verdicts import Gate, Verdict

@@ -12,15 +12,15 @@ from robo_rl import content
 from robo_rl.content import Problems
 from robo_rl.envs import catalogue, mdp
 from robo_rl.rewards.layers import known_costs
-from robo_rl.safety_eval.metrics import METRICS, Episodes
-from robo_rl.safety_eval.statistics import (
+from robo_rl.rollout.metrics import METRICS, Episodes
+from robo_rl.rollout.statistics import (
     Interval,
     difference_upper,
     episodes_needed,
     episodes_to_decide,
     rate_bounds,
 )
-from robo_rl.safety_eval.success import Success
+from robo_rl.rollout.success import Success
 from robo_rl.verdicts import Verdict
 
 ROBUSTNESS = "robustness"  # the scenario's own claim, as a signed margin

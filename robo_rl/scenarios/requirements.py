@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl import content
+from robo_rl import errors
 from robo_rl.rewards.layers import known_costs
 
 LOST = -1.0  # the margin of a moment the episode never reached because it was terminated
@@ -36,10 +36,10 @@ SIGNALS = ("alive", "tilt_rad", "height_m", "speed_mps", "power_w")  # and cost/
 def parse_requirement(body: Mapping[str, Any], where: str) -> Requirement:
     """A requirement from its mapping of one operator (always, eventually, recovers) to its body."""
     if len(body) != 1:
-        raise content.UserError(f"{where}: one operator expected, found {sorted(body)}.")
+        raise errors.UserError(f"{where}: one operator expected, found {sorted(body)}.")
     operator, inner = next(iter(body.items()))
     makers = {"always": _always, "eventually": _eventually, "recovers": _recovers}
-    return content.lookup(makers, operator, kind="operator", where=where)(dict(inner), where)
+    return errors.lookup(makers, operator, kind="operator", where=where)(dict(inner), where)
 
 
 def _always(body: dict[str, Any], where: str) -> Requirement:
@@ -69,7 +69,7 @@ def _recovers(body: dict[str, Any], where: str) -> Requirement:
     names = ("after_s", "within_s", "holds_s")
     missing = [name for name in names if name not in body]
     if missing:
-        raise content.UserError(f"{where}: {', '.join(missing)} missing.")
+        raise errors.UserError(f"{where}: {', '.join(missing)} missing.")
     after_s, within_s, holds_s = (float(body.pop(name)) for name in names)
     margin = _predicate(body, where)
 
@@ -92,26 +92,26 @@ def _recovers(body: dict[str, Any], where: str) -> Requirement:
 
 def _predicate(body: dict[str, Any], where: str) -> Callable[[Trace], Series]:
     if len(body) != 1:
-        raise content.UserError(f"{where}: one signal expected, found {sorted(body)}.")
+        raise errors.UserError(f"{where}: one signal expected, found {sorted(body)}.")
     signal, bounds = next(iter(body.items()))
     known = (*SIGNALS, *(f"cost/{name}" for name in known_costs()))
-    content.lookup(dict.fromkeys(known), signal, kind="signal", where=where)
+    errors.lookup(dict.fromkeys(known), signal, kind="signal", where=where)
     keys = {"below", "above", "scale"}
     if not isinstance(bounds, dict) or set(bounds) - keys or not set(bounds) & {"below", "above"}:
-        raise content.UserError(
+        raise errors.UserError(
             f"{where}: {signal}: below and/or above (and scale) expected, found {bounds!r}."
         )
     if not all(isinstance(b, int | float) and np.isfinite(b) for b in bounds.values()):
-        raise content.UserError(f"{where}: {signal}: finite numbers expected, found {bounds!r}.")
+        raise errors.UserError(f"{where}: {signal}: finite numbers expected, found {bounds!r}.")
     if bounds.get("scale", 1.0) <= 0:
-        raise content.UserError(f"{where}: {signal}: scale must be above 0, found {bounds!r}.")
+        raise errors.UserError(f"{where}: {signal}: scale must be above 0, found {bounds!r}.")
     below, above = float(bounds.get("below", np.inf)), float(bounds.get("above", -np.inf))
     scale = float(
         bounds.get("scale", next(abs(b) for b in (below, above) if np.isfinite(b)) or 1.0)
     )
 
     def margin(trace: Trace) -> Series:
-        values = content.lookup(trace.signals, signal, kind="signal", where=where)
+        values = errors.lookup(trace.signals, signal, kind="signal", where=where)
         return np.minimum(below - values, values - above) / scale
 
     return margin

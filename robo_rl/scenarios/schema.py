@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from robo_rl import content
-from robo_rl.envs.robots import Robot
+from robo_rl import content, errors
+from robo_rl.injection.episode import Injection, neutral
+from robo_rl.injection.injectors import INJECTORS, OPTION_UNITS, check_use, inject
+from robo_rl.robots.robot import Robot
 from robo_rl.scenarios.requirements import Requirement, parse_requirement
-from robo_rl.sim2real.injection import Injection, neutral
-from robo_rl.sim2real.injectors import INJECTORS, OPTION_UNITS, check_use, inject
 
 
 class _Strict(BaseModel):
@@ -175,7 +175,7 @@ def _same(one: Injection, other: Injection) -> bool:
 
 def _filled(value: Any, values: Mapping[str, float], where: str) -> Any:
     if isinstance(value, str) and value.startswith("$"):
-        return content.lookup(values, value[1:], kind="variable", where=where)
+        return errors.lookup(values, value[1:], kind="variable", where=where)
     if isinstance(value, dict):
         return {key: _filled(inner, values, where) for key, inner in value.items()}
     return value

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from robo_rl import contract, report
-from robo_rl.content import UserError, read_json
+from robo_rl.content import read_json
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Policy, load_policy
+from robo_rl.errors import UserError
+from robo_rl.policy import contract
+from robo_rl.policy.stored import Policy, load_policy
+from robo_rl.report import page as report
 from robo_rl.verdicts import SEVERITY, Grade, worst
 
 TIMED_CALLS = 2000

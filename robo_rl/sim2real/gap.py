@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl import contract
-from robo_rl.content import NotFiniteError, UserError
-from robo_rl.envs.robots import Robot
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Policy, load_policy
-from robo_rl.safety_eval.rollout import episode_keys, rollout
-from robo_rl.safety_eval.statistics import Interval, rate_bounds
-from robo_rl.safety_eval.success import Success, success_of
+from robo_rl.errors import NotFiniteError, UserError
+from robo_rl.injection.episode import Injection, longest_latency_s, neutral
+from robo_rl.injection.injectors import INJECTORS, NotApplicableError, inject
+from robo_rl.policy import contract
+from robo_rl.policy.stored import Policy, load_policy
+from robo_rl.robots.robot import Robot
+from robo_rl.rollout.play import episode_keys, rollout
+from robo_rl.rollout.statistics import Interval, rate_bounds
+from robo_rl.rollout.success import Success, success_of
 from robo_rl.scenarios.schema import stack
-from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
-from robo_rl.sim2real.injectors import INJECTORS, NotApplicableError, inject
 from robo_rl.sim2real.profiles import Profile, load_profile
 from robo_rl.sim2real.transfer import ENGINES, Transfer, transfer
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from robo_rl import contract, plots, report
-from robo_rl.safety_eval.statistics import Interval, rate_bounds
+from robo_rl.policy import contract
+from robo_rl.report import page as report
+from robo_rl.report import plots
+from robo_rl.rollout.statistics import Interval, rate_bounds
 from robo_rl.sim2real.gap import SUCCESS_FLOOR, TOGETHER, GapResult, Sweep, bounded_text
 from robo_rl.sim2real.transfer import RETURN_GREEN
 from robo_rl.verdicts import SEVERITY, Grade, worst

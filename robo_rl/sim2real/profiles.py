@@ -5,7 +5,7 @@ import math
 from pydantic import BaseModel, ConfigDict
 
 from robo_rl import content
-from robo_rl.sim2real.injectors import check_use
+from robo_rl.injection.injectors import check_use
 
 SECTIONS = ("timing", "sensors", "actuators", "dynamics", "environment")
 

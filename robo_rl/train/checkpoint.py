@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robo_rl import files, trees
-from robo_rl.content import UserError, read_json
+from robo_rl.content import read_json
+from robo_rl.errors import UserError
 
 KEPT = 2
 PREFIX = "step_"

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from robo_rl import content
+from robo_rl import content, errors
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -123,17 +123,17 @@ def parse(words: list[str]) -> dict[str, Any]:
     """key=value words as a nested mapping (dots nest); a word without '=' is an error."""
     for word in words:
         if "=" not in word or word.startswith("="):
-            raise content.UserError(
+            raise errors.UserError(
                 f"argument {word!r}: key=value expected, for example env=hopper."
             )
         if "${" in word:
-            raise content.UserError(
+            raise errors.UserError(
                 f"argument {word!r}: holds '${{', a variable that nothing here fills in."
             )
     try:
         parsed = OmegaConf.to_container(OmegaConf.from_dotlist(words))
     except OmegaConfBaseException as error:
-        raise content.UserError(f"arguments {' '.join(words)!r}: {error}") from error
+        raise errors.UserError(f"arguments {' '.join(words)!r}: {error}") from error
     assert isinstance(parsed, dict)
     typed = dict(word.split("=", 1) for word in words)
     as_typed = {key: typed[key] for key in PATHS if typed.get(key)}
@@ -147,7 +147,7 @@ def preset(algo: str, env: str) -> dict[str, Any]:
 
     Its default block with the environment's on top.
     """
-    content.lookup(dict.fromkeys(ALGORITHMS), algo, kind="algorithm", where="algo")
+    errors.lookup(dict.fromkeys(ALGORITHMS), algo, kind="algorithm", where="algo")
     path = content.find("configs", algo)
     blocks = content.read_yaml(path)
     return {**blocks["default"], **blocks["envs"].get(env, {})}
@@ -172,7 +172,7 @@ def resolve(words: dict[str, Any]) -> TrainConfig:
         _collect(wrong, lambda: content.find("sim2real", str(given["randomize"])))
     made = _collect(wrong, lambda: check(TrainConfig, given, "train"))
     if made is None or wrong:
-        raise content.UserError("\n".join(wrong))
+        raise errors.UserError("\n".join(wrong))
     return made
 
 
@@ -187,7 +187,7 @@ def _collect(wrong: list[str], make: Callable[[], T]) -> T | None:
     """What `make` returns; a mistake in it joins the others instead."""
     try:
         return make()
-    except content.UserError as error:
+    except errors.UserError as error:
         wrong.append(str(error))
         return None
 
@@ -199,7 +199,7 @@ def _chosen(
         wrong.append(f"train: {key}=... is missing.")
         return None
     table, name = {each: each for each in known}, str(given[key])
-    return _collect(wrong, lambda: content.lookup(table, name, kind=kind, where=key))
+    return _collect(wrong, lambda: errors.lookup(table, name, kind=kind, where=key))
 
 
 def _hyperparameters(
@@ -242,7 +242,7 @@ def check(kind: type[M], value: dict[str, Any], where: str) -> M:
     try:
         return kind(**value)
     except ValidationError as error:
-        raise content.UserError(
+        raise errors.UserError(
             "\n".join(_explain(kind, e, where) for e in error.errors())
         ) from error
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from robo_rl.content import UserError
+from robo_rl.errors import UserError
 from robo_rl.train.learner import Learner
 
 AXIS = "robots"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robo_rl import files
-from robo_rl.content import UserError, read_json, read_yaml
+from robo_rl.content import read_json, read_yaml
+from robo_rl.errors import UserError
 from robo_rl.train import checkpoint
 from robo_rl.train.config import TrainConfig, check
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from robo_rl import files
-from robo_rl.content import NotFiniteError
-from robo_rl.policy import Network
+from robo_rl.errors import NotFiniteError
+from robo_rl.policy.stored import Network
 
 LARGE_KL = 0.2
 ABSURD = 1e12  # no loss, gradient or action of a learner that still learns comes near

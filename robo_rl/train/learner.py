@@ -12,7 +12,7 @@ from brax.training.acme.specs import Array as Spec
 
 from robo_rl.engines.base import Array
 from robo_rl.envs.step import State
-from robo_rl.policy import Network
+from robo_rl.policy.stored import Network
 from robo_rl.sim2real.curriculum import row_under_test
 
 ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}

@@ -13,11 +13,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from robo_rl import contract, files
-from robo_rl.content import NotFiniteError, UserError
+from robo_rl import files
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Policy, save_policy
-from robo_rl.safety_eval.rollout import Track, episode_keys, rollout
+from robo_rl.errors import NotFiniteError, UserError
+from robo_rl.policy import contract
+from robo_rl.policy.stored import Policy, save_policy
+from robo_rl.rollout.play import Track, episode_keys, rollout
 from robo_rl.sim2real.curriculum import Ladder, with_curriculum
 from robo_rl.sim2real.randomise import randomised
 from robo_rl.train import checkpoint, health

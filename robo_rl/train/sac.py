@@ -11,10 +11,10 @@ from brax.training.agents.sac import losses, networks
 from brax.training.replay_buffers import ReplayBufferState, UniformSamplingQueue
 from brax.training.types import Transition
 
-from robo_rl.content import UserError
 from robo_rl.engines.base import Array
 from robo_rl.envs.step import Environment, State
-from robo_rl.policy import Network
+from robo_rl.errors import UserError
+from robo_rl.policy.stored import Network
 from robo_rl.train.config import Sac
 from robo_rl.train.learner import (
     ACTIVATIONS,

@@ -14,10 +14,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecNormalize
 
 from robo_rl import files
-from robo_rl.content import NotFiniteError, UserError
 from robo_rl.envs.step import Environment, make
+from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.interop.sb3 import RobotVecEnv, ScaledReward
-from robo_rl.policy import Network, Policy, save_policy
+from robo_rl.policy.stored import Network, Policy, save_policy
 from robo_rl.train import health
 from robo_rl.train.checkpoint import Progress as Done
 from robo_rl.train.config import Ppo, Sac, TrainConfig

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from robo_rl import content
+from robo_rl import errors
 from robo_rl.envs.step import make
 from robo_rl.safety_eval import replay as replaying
 from robo_rl.safety_eval import study, study_report
@@ -259,10 +259,10 @@ def test_a_replay_that_differs_says_where(fallen, tmp_path):
 
 def test_a_foreign_file_is_no_replay(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.zeros(3))
-    with pytest.raises(content.UserError, match="not a replay bundle"):
+    with pytest.raises(errors.UserError, match="not a replay bundle"):
         replaying.replay(tmp_path / "x.npz")
     (tmp_path / "y.npz").write_text("hello")
-    with pytest.raises(content.UserError, match="not a readable array file"):
+    with pytest.raises(errors.UserError, match="not a readable array file"):
         replaying.replay(tmp_path / "y.npz")
 
 
@@ -290,7 +290,7 @@ def test_a_policy_whose_contract_does_not_fit_is_refused_and_the_difference_is_n
 ):
     run = store(tmp_path / "run", pole, balancing_network(pole))
     policy = study.load_policy(run)
-    with pytest.raises(content.UserError, match=named):
+    with pytest.raises(errors.UserError, match=named):
         study.environment_of(replace(policy, contract={**policy.contract, **changed}))
     study.environment_of(policy)
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from robo_rl import content
+from robo_rl import content, errors
 from robo_rl.envs import mdp
 from robo_rl.envs.step import make
+from robo_rl.rollout.statistics import chance_to_pass, most_failures
+from robo_rl.rollout.success import task_of
 from robo_rl.safety_eval.evidence import cover
-from robo_rl.safety_eval.statistics import chance_to_pass, most_failures
-from robo_rl.safety_eval.success import task_of
 from robo_rl.safety_eval.suite import TASK, Criterion, Plan, judge, load_suite, suite_for
 from robo_rl.verdicts import Verdict
 
@@ -199,13 +199,13 @@ def test_a_mistake_in_a_suite_is_named(tmp_path, fields, message):
     path.write_text(SUITE_TEXT.format(**SOUND))
     load_suite(str(path))
     path.write_text(SUITE_TEXT.format(**SOUND | fields))
-    with pytest.raises(content.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         load_suite(str(path))
 
 
 def test_everything_that_is_wrong_in_a_suite_is_said_at_once(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text(SUITE_TEXT.format(**SOUND | {"scenario": "pusch", "metric": "fel"}))
-    with pytest.raises(content.UserError) as raised:
+    with pytest.raises(errors.UserError) as raised:
         load_suite(str(path))
     assert [line.split(":")[1] for line in str(raised.value).splitlines()] == ["3", "9"]

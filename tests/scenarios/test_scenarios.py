@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from robo_rl import content
-from robo_rl.envs.robots import load_robot
+from robo_rl import content, errors
+from robo_rl.robots.robot import load_robot
 from robo_rl.scenarios.requirements import LOST, Trace, parse_requirement
 from robo_rl.scenarios.schema import load_scenario, sample_batch
 
@@ -141,7 +141,7 @@ def test_a_mistake_in_a_scenario_is_named(tmp_path, text, message):
     path.write_text(
         f"claim: c.\nsource: s\n{text}\n" if not text.startswith(("source", "claim")) else text
     )
-    with pytest.raises(content.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         load_scenario(str(path))
 
 
@@ -151,7 +151,7 @@ def test_everything_that_is_wrong_in_a_scenario_is_said_at_once_with_its_line(tm
         "claim: c.\nsource: s\ninject:\n  - {injector: puch, magnitude: 1}\n"
         "require:\n  a: {allways: {tilt_rad: {below: 1}}}\n"
     )
-    with pytest.raises(content.UserError) as raised:
+    with pytest.raises(errors.UserError) as raised:
         load_scenario(str(path))
     first, second = str(raised.value).splitlines()
     assert first.startswith(f"{path}:4: ") and "puch" in first

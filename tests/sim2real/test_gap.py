@@ -6,14 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from robo_rl import content
+from robo_rl import content, errors
 from robo_rl.engines.callback import flat_plant
 from robo_rl.engines.mujoco import MujocoEngine
-from robo_rl.envs.robots import load_robot
 from robo_rl.envs.step import make
-from robo_rl.safety_eval.statistics import Interval
+from robo_rl.injection.injectors import NotApplicableError, inject
+from robo_rl.robots.robot import load_robot
+from robo_rl.rollout.statistics import Interval
 from robo_rl.sim2real import gap, gap_report
-from robo_rl.sim2real.injectors import NotApplicableError, inject
 from robo_rl.sim2real.profiles import load_profile
 from tests.mutants import constant_network, store
 
@@ -105,13 +105,13 @@ def test_a_mistake_in_a_profile_is_named(tmp_path, fields, message):
     path.write_text(
         ROW.format(**{"injector": "action_latency", "unit": "ms", "measured": "4"} | fields)
     )
-    with pytest.raises(content.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         load_profile(str(path))
 
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory, hopper):
-    from robo_rl.policy import save_policy
+    from robo_rl.policy.stored import save_policy
     from tests.conftest import random_policy
 
     run = tmp_path_factory.mktemp("gap") / "run"
@@ -173,7 +173,7 @@ def test_what_breaks_first_is_the_least_margin_once_the_policy_stands_undisturbe
 
 
 def test_too_few_episodes_are_refused(studied):
-    with pytest.raises(content.UserError, match="at least 14"):
+    with pytest.raises(errors.UserError, match="at least 14"):
         gap.gap(studied[0], episodes=5)
 
 

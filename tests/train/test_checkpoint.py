@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from robo_rl import content, files, trees
+from robo_rl import errors, files, trees
 from robo_rl.train import checkpoint
 from robo_rl.train.checkpoint import Progress
 
@@ -66,7 +66,7 @@ def test_a_full_disk_is_said_and_leaves_the_previous_checkpoint(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(content.UserError, match="No space left on device"):
+    with pytest.raises(errors.UserError, match="No space left on device"):
         checkpoint.save(tmp_path, value(2), Progress(2, 0.0))
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["step_000000000001"]
@@ -85,9 +85,9 @@ def test_a_process_killed_in_the_middle_of_a_save_leaves_no_checkpoint_behind(tm
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     checkpoint.save(tmp_path, value(1), Progress(1, 0.0))
-    with pytest.raises(content.UserError, match="another kind of run"):
+    with pytest.raises(errors.UserError, match="another kind of run"):
         checkpoint.load(tmp_path, {"a": jnp.zeros(3), "c": jnp.zeros(1)})
-    with pytest.raises(content.UserError, match="shape"):
+    with pytest.raises(errors.UserError, match="shape"):
         checkpoint.load(tmp_path, {"a": jnp.zeros(4), "b": jnp.zeros((2, 2), jnp.int32)})
 
 
@@ -99,12 +99,12 @@ def test_fields_can_be_borrowed_from_another_run_in_a_curriculum_or_not(tmp_path
     found = checkpoint.borrow(tmp_path, mine, ("weights",))
     np.testing.assert_array_equal(found.weights["w"], [0.0, 1.0, 2.0])
     assert found.robots is mine.robots
-    with pytest.raises(content.UserError, match="shape"):
+    with pytest.raises(errors.UserError, match="shape"):
         checkpoint.borrow(tmp_path, Simple({"w": jnp.zeros(4)}, mine.robots), ("weights",))
 
 
 def test_no_checkpoint_at_all_is_said(tmp_path):
-    with pytest.raises(content.UserError, match="no checkpoint to go on from"):
+    with pytest.raises(errors.UserError, match="no checkpoint to go on from"):
         checkpoint.load(tmp_path, LIKE)
 
 

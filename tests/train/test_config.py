@@ -2,7 +2,7 @@
 
 import pytest
 
-from robo_rl import content
+from robo_rl import content, errors
 from robo_rl.envs import mdp
 from robo_rl.train import config
 
@@ -48,7 +48,7 @@ def test_steps_and_overrides_reach_the_algorithm():
     ],
 )
 def test_a_mistake_is_named(words, message):
-    with pytest.raises(content.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         config.resolve(config.parse(words))
 
 
@@ -62,7 +62,7 @@ def test_a_run_folder_names_what_is_not_the_default():
 
 def test_everything_that_is_wrong_is_said_at_once():
     words = ["env=hoper", "ppo.learning_rat=1", "seed=-1", "randomize=leged", "rewrad=task"]
-    with pytest.raises(content.UserError) as error:
+    with pytest.raises(errors.UserError) as error:
         config.resolve(config.parse(words))
     for wanted in (
         "no environment named 'hoper'. Did you mean 'hopper'",

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from robo_rl.content import UserError
+from robo_rl.errors import UserError
 from robo_rl.train import devices
 
 SCRIPT = """

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from robo_rl import content, trees
-from robo_rl.policy import load_policy
+from robo_rl import errors, trees
+from robo_rl.policy.stored import load_policy
 from robo_rl.train import checkpoint, config, run
 
 QUIET = Console(quiet=True)
@@ -175,7 +175,7 @@ def test_a_second_process_is_kept_out_of_a_run_and_told_which_one_is_in(
     said = []
 
     def second():
-        with pytest.raises(content.UserError) as refused:
+        with pytest.raises(errors.UserError) as refused:
             resume(tmp_path / "run")
         said.append(str(refused.value))
 
@@ -201,7 +201,7 @@ def test_a_lock_dies_with_its_process(tmp_path):
     lock = tmp_path / ".lock"
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(content.UserError, match=rf"the run is in use .*pid {holder.pid}"):
+    with pytest.raises(errors.UserError, match=rf"the run is in use .*pid {holder.pid}"):
         files.held(lock, "the run").__enter__()
     holder.kill()
     holder.wait()
@@ -214,7 +214,7 @@ def test_a_failed_start_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.undo()
     sac = {"robots": 8, "replay": 4, "hidden": [8], "steps": 64}
     given = {"env": "hopper", "algo": "sac", "out": str(tmp_path / "new" / "run"), "sac": sac}
-    with pytest.raises(content.UserError, match="sac.replay=4 must hold at least one step"):
+    with pytest.raises(errors.UserError, match="sac.replay=4 must hold at least one step"):
         run.train(config.resolve(given), QUIET)
     assert list(tmp_path.iterdir()) == []
 
@@ -222,7 +222,7 @@ def test_a_failed_start_leaves_nothing(monkeypatch, tmp_path):
 def test_a_start_from_networks_of_another_shape_leaves_nothing(monkeypatch, whole, tmp_path):
     monkeypatch.undo()
     other = tiny(tmp_path / "run", start=str(whole), ppo={**TINY, "hidden": [4]})
-    with pytest.raises(content.UserError, match="shape"):
+    with pytest.raises(errors.UserError, match="shape"):
         run.train(other, QUIET)
     assert list(tmp_path.iterdir()) == []
 
@@ -230,7 +230,7 @@ def test_a_start_from_networks_of_another_shape_leaves_nothing(monkeypatch, whol
 @pytest.mark.parametrize("out", ["file", "file/below"])
 def test_a_file_in_the_way_of_a_run_is_said(tmp_path, out):
     (tmp_path / "file").touch()
-    with pytest.raises(content.UserError, match="is a file"):
+    with pytest.raises(errors.UserError, match="is a file"):
         run.train(tiny(tmp_path / out), QUIET)
 
 
@@ -281,7 +281,7 @@ def test_a_finished_run_goes_on_to_more_steps(tmp_path):
     assert json.loads((folder / "done.json").read_text())["steps"] == 224
     assert run.load_config(folder).steps == 200
     assert rows(folder) == [128, 224]
-    with pytest.raises(content.UserError, match="can only be raised"):
+    with pytest.raises(errors.UserError, match="can only be raised"):
         run.extended(run.load_config(folder), 100)
 
 
@@ -300,7 +300,7 @@ def test_a_loss_beyond_all_bounds_stops_the_run_and_keeps_the_last_good_checkpoi
         return state, log | {"learn/policy_loss": jax.numpy.float32(3.8e33)}
 
     monkeypatch.setattr(run, "build", lambda *_, **__: (env, learner._replace(advance=diverging)))
-    with pytest.raises(content.NotFiniteError, match="step 128: policy_loss is 3.8e.33"):
+    with pytest.raises(errors.NotFiniteError, match="step 128: policy_loss is 3.8e.33"):
         run.train(tiny(tmp_path / "run", checkpoint_s=1e-9), QUIET)
     (kept,) = checkpoint.found(tmp_path / "run" / "checkpoints")
     assert kept.name == f"step_{0:012d}"
@@ -315,7 +315,7 @@ def test_a_policy_that_is_not_finite_is_never_saved(monkeypatch, built, tmp_path
         return replace(network, biases=tuple(np.full_like(b, np.nan) for b in network.biases))
 
     monkeypatch.setattr(run, "build", lambda *_, **__: (env, learner._replace(network=broken)))
-    with pytest.raises(content.NotFiniteError, match="b0, b1 are not finite"):
+    with pytest.raises(errors.NotFiniteError, match="b0, b1 are not finite"):
         run.train(tiny(tmp_path / "run"), QUIET)
     assert not (tmp_path / "run" / "policy").exists()
 
@@ -348,5 +348,5 @@ def test_the_replay_buffer_of_a_checkpoint_fits_a_longer_run(tmp_path):
     stored = {"['replay']['data']": np.ones((3, 2), np.float32), "['other']": np.ones(3)}
     made = trees.from_arrays(stored, like, tmp_path, ("['data']",))
     np.testing.assert_array_equal(made["replay"]["data"][:, 0], [1, 1, 1, 0, 0])
-    with pytest.raises(content.UserError, match="shape"):
+    with pytest.raises(errors.UserError, match="shape"):
         trees.from_arrays(stored, like, tmp_path)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from robo_rl import content
-from robo_rl.policy import load_policy
+from robo_rl import errors
+from robo_rl.policy.stored import load_policy
 from robo_rl.train import config, run, sb3
 
 QUIET = Console(quiet=True)
@@ -55,6 +55,6 @@ def test_it_evaluates_on_the_engine_that_it_trains_on(tmp_path, monkeypatch):
 
 def test_weights_that_are_not_finite_end_it_with_the_reason(tmp_path):
     diverging = {**TINY, "learning_rate": 1e30, "final_learning_rate": 1e30}
-    with pytest.raises(content.NotFiniteError, match="not finite"):
+    with pytest.raises(errors.NotFiniteError, match="not finite"):
         sb3.train(tiny(tmp_path / "run", ppo=diverging), QUIET)
     assert not (tmp_path / "run" / "policy").exists()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from robo_rl import content, files
+from robo_rl import errors, files
 from robo_rl.train import tables
 
 
@@ -76,7 +76,7 @@ def test_a_row_that_does_not_fit_on_the_disk_is_said_and_not_half_written(table,
 
     real = Path.open
     monkeypatch.setattr(Path, "open", lambda path, *a, **k: Full(real(path, *a, **k)))
-    with pytest.raises(content.UserError, match="No space left on device"):
+    with pytest.raises(errors.UserError, match="No space left on device"):
         files.append_text(table, "32,2.0\n")
     monkeypatch.undo()
     assert table.read_bytes() == before

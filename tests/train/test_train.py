@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from robo_rl import content, trees
+from robo_rl import errors, trees
 from robo_rl.envs.step import make
-from robo_rl.policy import load_policy
+from robo_rl.policy.stored import load_policy
 from robo_rl.train import checkpoint, config, run
 from robo_rl.train.health import alerts
 from robo_rl.train.ppo import ppo
@@ -103,12 +103,12 @@ def test_a_run_that_starts_from_another_has_its_weights_and_nothing_else(algo, l
 
 def test_a_run_of_the_other_algorithm_is_no_start(algo, learner, finished):
     other = {"ppo": "sac", "sac": "ppo"}[algo]
-    with pytest.raises(content.UserError, match=f"that run is {algo}.*{other} by"):
+    with pytest.raises(errors.UserError, match=f"that run is {algo}.*{other} by"):
         run.started(learner, other, finished)
 
 
 def test_robots_that_do_not_fit_the_minibatches_are_refused(tmp_path):
-    with pytest.raises(content.UserError, match="ppo.robots=3 must be a multiple"):
+    with pytest.raises(errors.UserError, match="ppo.robots=3 must be a multiple"):
         run.build(tiny("ppo", tmp_path, ppo={**TINY["ppo"], "robots": 3}))
 
 
@@ -177,7 +177,7 @@ def test_nothing_in_a_run_folder_is_pickle(finished):
 
 
 def test_a_finished_run_is_left_alone(finished, algo):
-    with pytest.raises(content.UserError, match="already holds a run"):
+    with pytest.raises(errors.UserError, match="already holds a run"):
         run.train(tiny(algo, finished), QUIET)
     before = (finished / "metrics.csv").read_bytes()
     run.train(run.load_config(finished), QUIET, resume=True)
@@ -185,7 +185,7 @@ def test_a_finished_run_is_left_alone(finished, algo):
 
 
 def test_the_stored_policy_acts_in_jax_as_in_numpy(finished):
-    from robo_rl.safety_eval.rollout import act_in_jax, to_jax
+    from robo_rl.rollout.play import act_in_jax, to_jax
 
     policy = load_policy(finished)
     net = policy.network
@@ -206,7 +206,7 @@ def test_a_stored_policy_is_the_networks_own_mean_action(algo, learner):
     state, _ = learner.advance(learner.init(jax.random.key(2)))
     seen = np.random.default_rng(1).normal(size=(16, 11)).astype(np.float32)
     net = learner.network(state)
-    from robo_rl.policy import Policy
+    from robo_rl.policy.stored import Policy
 
     ours = Policy(net, {"env": "hopper"})(seen)
     if algo == "ppo":
