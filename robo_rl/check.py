@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robo_rl import content, errors
-from robo_rl.envs import catalogue, mdp
+from robo_rl.envs import mdp
 from robo_rl.errors import UserError
+from robo_rl.registry import load_own
 from robo_rl.rewards.layers import load_rewards
 from robo_rl.robots.robot import load_robot
 from robo_rl.safety_eval.suite import load_suite
@@ -39,7 +40,7 @@ def check(folder: Path | None) -> Checked:
         if not folder.is_dir():
             raise UserError(f"check: {folder} is no folder.")
         _know(folder)
-    catalogue.load()
+    load_own()
     root = folder or content.root()
     jobs = list(_jobs(root))
     if not jobs:

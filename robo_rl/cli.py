@@ -48,10 +48,10 @@ def envs(
 
     Environments of your own are found in the folders that ROBO_RL_ENVS lists.
     """
-    from robo_rl.envs import catalogue
     from robo_rl.envs.authoring import printing
+    from robo_rl.registry import load_own
 
-    catalogue.load()
+    load_own()
     if name in ("new", "check"):
         given = [word for word in words or [] if "=" not in word]
         if len(given) != 1:

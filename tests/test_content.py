@@ -14,8 +14,18 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "robo_rl").rglob("*.py"))
 
 ORDER = (  # rooms of the house; each may import from those before it
-    *("errors", "verdicts", "content", "files", "trees", "engines", "robots", "injection"),
-    *("rewards", "envs", "policy", "scenarios", "rollout", "report", "interop", "safety_eval"),
+    *("errors", "verdicts", "content", "registry", "files", "trees", "engines", "robots"),
+    *(
+        "injection",
+        "rewards",
+        "envs",
+        "policy",
+        "scenarios",
+        "rollout",
+        "report",
+        "interop",
+        "safety_eval",
+    ),
     *("sim2real", "train", "check", "terminal", "demo", "cli"),
 )
 

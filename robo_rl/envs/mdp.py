@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robo_rl import content, errors
+from robo_rl import content
 from robo_rl.engines.base import Array
+from robo_rl.registry import Registry
 from robo_rl.robots.robot import Robot
 from robo_rl.robots.signals import Signals
 from robo_rl.robots.surroundings import Surroundings
@@ -82,16 +83,14 @@ class Entry(NamedTuple):
     tags: frozenset[str]
 
 
-ENTRIES: dict[str, Entry] = {}
+ENTRIES: Registry[Entry] = Registry("environment", "robo_rl.envs.tasks")
 
 
 def register(name: str, *tags: str) -> Callable[[Maker], Maker]:
-    """Add a factory under `name`; a name is never reused for another MDP."""
+    """Add a factory under `name`; a name that another module has registered is refused."""
 
     def add(make: Maker) -> Maker:
-        if name in ENTRIES:
-            raise ValueError(f"{name!r} is already registered by {ENTRIES[name].make.__module__}")
-        ENTRIES[name] = Entry(make, frozenset(tags))
+        ENTRIES.add(name, Entry(make, frozenset(tags)), make.__module__)
         return make
 
     return add
@@ -104,5 +103,4 @@ def names(tag: str | None = None) -> tuple[str, ...]:
 
 def get(name: str) -> Mdp:
     """The MDP registered under a name; a miss says what is close."""
-    where = f"environments ({content.OWN} adds your own)"
-    return errors.lookup(ENTRIES, name, kind="environment", where=where).make()
+    return ENTRIES.lookup(name, f"environments ({content.OWN} adds your own)").make()

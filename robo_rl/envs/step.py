@@ -18,9 +18,10 @@ import numpy as np
 from robo_rl import errors
 from robo_rl.engines import ENGINES
 from robo_rl.engines.base import Array, Engine, Readout, split_sample
-from robo_rl.envs import catalogue, mdp
+from robo_rl.envs import mdp
 from robo_rl.injection import actuation, sensors
 from robo_rl.injection.episode import Injection, longest_latency_s, neutral, plant_at, wrench_at
+from robo_rl.registry import load_own
 from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
 from robo_rl.robots.robot import Robot, load_robot
 from robo_rl.robots.signals import (
@@ -395,7 +396,7 @@ def _make(
     engine: str,
 ) -> Environment:
     """make(), cached: what was compiled for an environment is compiled once."""
-    catalogue.load()
+    load_own()
     build = errors.lookup(ENGINES, engine, kind="engine", where=f"make({name!r})")
     declared = mdp.get(name)
     if episode_s is not None:

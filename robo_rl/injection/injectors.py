@@ -14,6 +14,7 @@ from robo_rl import content, errors
 from robo_rl.engines.base import nominal_force_limit
 from robo_rl.injection.actuation import UNLIMITED_PER_S
 from robo_rl.injection.episode import Injection
+from robo_rl.registry import Registry
 from robo_rl.robots import channels
 from robo_rl.robots.channels import group_mask
 from robo_rl.robots.robot import Robot
@@ -51,7 +52,7 @@ class Injector(NamedTuple):
 
 
 OPTION_UNITS = {"at_s": "s", "duration_s": "s"}
-INJECTORS: dict[str, Injector] = {}
+INJECTORS: Registry[Injector] = Registry("injector")
 
 
 def injector(unit: str) -> Callable[[Callable[..., Injection]], Callable[..., Injection]]:
@@ -61,7 +62,8 @@ def injector(unit: str) -> Callable[[Callable[..., Injection]], Callable[..., In
         parameters = list(inspect.signature(apply).parameters.values())[4:]
         options = {p.name: p.default for p in parameters}
         meaning = (apply.__doc__ or "").strip().splitlines()[0]
-        INJECTORS[apply.__name__] = Injector(apply, unit, meaning, options)
+        made = Injector(apply, unit, meaning, options)
+        INJECTORS.add(apply.__name__, made, apply.__module__)
         return apply
 
     return add
@@ -81,7 +83,7 @@ def inject(
     Raises UserError for an unknown injector or option, a magnitude that is not finite or negative,
     and NotApplicableError where the robot has no such part.
     """
-    found = errors.lookup(INJECTORS, name, kind="injector", where=where)
+    found = INJECTORS.lookup(name, where)
     for option in options:
         errors.lookup(found.options, option, kind=f"option of {name}", where=where)
     if not np.isfinite(magnitude) or magnitude < 0:

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -13,18 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from robo_rl import content, errors
 from robo_rl.engines.base import Array
-from robo_rl.rewards import terms
+from robo_rl.rewards.terms import TERMS, Term
 from robo_rl.robots.signals import Transition
 
 LAYERS = ("task", "energy", "safety")  # each includes those before it
 DONE = "done"  # the section that says when the task is done
-Term = Callable[..., Array]
-
-TERMS: dict[str, Term] = {
-    name: function
-    for name, function in inspect.getmembers(terms, inspect.isfunction)
-    if function.__module__ == terms.__name__ and not name.startswith("_")
-}
 
 
 @dataclass(frozen=True)

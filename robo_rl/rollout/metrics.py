@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robo_rl.envs.mdp import Goal
 from robo_rl.envs.step import Environment
+from robo_rl.registry import Registry
 from robo_rl.rewards import terms
 from robo_rl.robots.robot import Robot
 from robo_rl.rollout.play import Track
@@ -60,30 +61,53 @@ class Metric(NamedTuple):
     meaning: str
     unit: str
     of: Callable[..., Values]
-    parametrised: bool = False  # takes a cost's name
+    takes_cost: bool = False  # takes a cost's name
 
 
+METRICS: Registry[Metric] = Registry("metric")
+
+
+def metric(
+    name: str, unit: str, meaning: str, *, takes_cost: bool = False
+) -> Callable[[Callable[..., Values]], Callable[..., Values]]:
+    """Add a function of episodes to one value each, [N], as a metric.
+
+    takes_cost: it takes the name of a cost as well.
+    """
+
+    def add(of: Callable[..., Values]) -> Callable[..., Values]:
+        METRICS.add(name, Metric(meaning, unit, of, takes_cost), of.__module__)
+        return of
+
+    return add
+
+
+@metric("return", "1", "sum of rewards")
 def episode_return(e: Episodes) -> Values:
     """Sum of rewards."""
     return e.track.episode_return
 
 
+@metric("survival", "s", "time until termination")
 def survival_s(e: Episodes) -> Values:
     """Time until termination or the time limit, s."""
     return e.track.length * e.control_s
 
 
+@metric("fell", "1", "1 if terminated")
 def fell(e: Episodes) -> Values:
     """1 if the MDP terminated the episode."""
     return e.track.fell.astype(float)
 
 
+@metric("distance", "m", "net displacement")
 def distance_m(e: Episodes) -> Values:
     """Net horizontal displacement of the base over the episode, m."""
     moved = (_masked(e, e.track.base_velocity_w_mps[..., :2]) * e.control_s).sum(axis=0)
     return np.asarray(np.linalg.norm(moved, axis=-1), float)
 
 
+@metric("speed", "m/s", "displacement along the task's direction per time")
 def speed_ahead_mps(e: Episodes) -> Values:
     """Displacement along the task's direction per time, m/s; NaN where the task has none.
 
@@ -95,6 +119,7 @@ def speed_ahead_mps(e: Episodes) -> Values:
     return e.ahead * moved_m / np.maximum(survival_s(e), e.control_s)
 
 
+@metric("forward_speed", "m/s", "net displacement along world x / time limit")
 def forward_speed_mps(e: Episodes) -> Values:
     """Net displacement of the base along world +x / the task's time limit, m/s.
 
@@ -104,16 +129,19 @@ def forward_speed_mps(e: Episodes) -> Values:
     return np.asarray(moved / e.limit_s, float)
 
 
+@metric("energy", "J", "integral of positive joint power")
 def energy_j(e: Episodes) -> Values:
     """Integral of the sum of positive joint power, J; braking is not credited."""
     return _masked(e, e.track.positive_power_w).sum(axis=0) * e.control_s
 
 
+@metric("power", "W", "energy per time")
 def mean_power_w(e: Episodes) -> Values:
     """Energy per time, W."""
     return energy_j(e) / np.maximum(survival_s(e), e.control_s)
 
 
+@metric("cost_of_transport", "1", "energy / (weight * distance)")
 def cost_of_transport(e: Episodes) -> Values:
     """E / (m g d); NaN below a distance of 0.5 m."""
     travelled = distance_m(e)
@@ -122,47 +150,56 @@ def cost_of_transport(e: Episodes) -> Values:
     return np.where(enough, energy_j(e) / (e.robot.mass_kg * GRAVITY_MPS2 * safe), np.nan)
 
 
+@metric("violation_rate", "1", "violating steps / steps", takes_cost=True)
 def violation_rate(e: Episodes, cost: str) -> Values:
     """Steps with cost > 0 / steps."""
     return (_cost(e, cost) > 0).sum(axis=0) / np.maximum(e.track.length, 1)
 
 
+@metric("longest_violation", "s", "longest run of violating steps", takes_cost=True)
 def longest_violation_s(e: Episodes, cost: str) -> Values:
     """Longest run of consecutive violating steps, s."""
     return longest_run(_cost(e, cost) > 0) * e.control_s
 
 
+@metric("violation_events", "1", "violations, debounced 0.5 s", takes_cost=True)
 def violation_events(e: Episodes, cost: str) -> Values:
     """Number of violations, those less than 0.5 s after the last one counted with it."""
     return debounced_events(_cost(e, cost) > 0, round(DEBOUNCE_S / e.control_s)).astype(float)
 
 
+@metric("any_violation_rate", "1", "steps with any violation / steps")
 def any_violation_rate(e: Episodes) -> Values:
     """Steps on which any cost is > 0 / steps."""
     any_cost = np.any([_cost(e, name) > 0 for name in e.track.costs], axis=0)
     return any_cost.sum(axis=0) / np.maximum(e.track.length, 1)
 
 
+@metric("max_tilt", "rad", "largest tilt")
 def max_tilt_rad(e: Episodes) -> Values:
     """Largest tilt of the base, rad."""
     return np.where(e.track.alive, e.track.tilt_rad, 0.0).max(axis=0)
 
 
+@metric("max_speed", "m/s", "largest speed")
 def max_speed_mps(e: Episodes) -> Values:
     """Largest horizontal speed of the base, m/s."""
     return np.linalg.norm(_masked(e, e.track.base_velocity_w_mps[..., :2]), axis=-1).max(axis=0)
 
 
+@metric("peak_acceleration", "m/s2", "peak acceleration (sg2-5)")
 def peak_acceleration_mps2(e: Episodes) -> Values:
     """Peak of the base's filtered acceleration, m/s2: Savitzky-Golay, degree 2, 5 samples."""
     return _peak_derivative(e, order=1)
 
 
+@metric("peak_jerk", "m/s3", "peak jerk (sg2-5)")
 def peak_jerk_mps3(e: Episodes) -> Values:
     """Peak of the base's filtered jerk, m/s3: Savitzky-Golay, degree 2, 5 samples."""
     return _peak_derivative(e, order=2)
 
 
+@metric("action_roughness", "1", "rms change of action per step")
 def action_roughness(e: Episodes) -> Values:
     """Root mean square change of the action per control step, share of full range."""
     change = np.diff(e.track.action, axis=0) / 2.0
@@ -171,6 +208,7 @@ def action_roughness(e: Episodes) -> Values:
     return np.sqrt(np.where(counted, change**2, 0.0).sum(axis=(0, 2)) / count)
 
 
+@metric("mean_goal_error", "as the goal", "mean distance from the goal")
 def mean_goal_error(e: Episodes) -> Values:
     """Mean distance from the goal; infinite where it was terminated, NaN without a goal."""
     steps = np.maximum(e.track.length, 1)
@@ -178,6 +216,7 @@ def mean_goal_error(e: Episodes) -> Values:
     return _pursued(e, mean)
 
 
+@metric("settled_goal_error", "as the goal", "largest distance from the goal at the end")
 def settled_goal_error(e: Episodes) -> Values:
     """Largest distance from the goal at the end, over the goal's `settled_s`.
 
@@ -193,34 +232,6 @@ def _pursued(e: Episodes, error: Values) -> Values:
     if e.goal is None:
         return np.full(e.track.episodes, np.nan)
     return np.where(e.track.fell, np.inf, error)
-
-
-METRICS: dict[str, Metric] = {
-    "return": Metric("sum of rewards", "1", episode_return),
-    "survival": Metric("time until termination", "s", survival_s),
-    "fell": Metric("1 if terminated", "1", fell),
-    "distance": Metric("net displacement", "m", distance_m),
-    "speed": Metric("displacement along the task's direction per time", "m/s", speed_ahead_mps),
-    "mean_goal_error": Metric("mean distance from the goal", "as the goal", mean_goal_error),
-    "settled_goal_error": Metric(
-        "largest distance from the goal at the end", "as the goal", settled_goal_error
-    ),
-    "forward_speed": Metric(
-        "net displacement along world x / time limit", "m/s", forward_speed_mps
-    ),
-    "energy": Metric("integral of positive joint power", "J", energy_j),
-    "power": Metric("energy per time", "W", mean_power_w),
-    "cost_of_transport": Metric("energy / (weight * distance)", "1", cost_of_transport),
-    "violation_rate": Metric("violating steps / steps", "1", violation_rate, True),
-    "violation_events": Metric("violations, debounced 0.5 s", "1", violation_events, True),
-    "longest_violation": Metric("longest run of violating steps", "s", longest_violation_s, True),
-    "any_violation_rate": Metric("steps with any violation / steps", "1", any_violation_rate),
-    "max_tilt": Metric("largest tilt", "rad", max_tilt_rad),
-    "max_speed": Metric("largest speed", "m/s", max_speed_mps),
-    "peak_acceleration": Metric("peak acceleration (sg2-5)", "m/s2", peak_acceleration_mps2),
-    "peak_jerk": Metric("peak jerk (sg2-5)", "m/s3", peak_jerk_mps3),
-    "action_roughness": Metric("rms change of action per step", "1", action_roughness),
-}
 
 
 def longest_run(flags: NDArray[np.bool_]) -> NDArray[np.int64]:

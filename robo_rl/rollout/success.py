@@ -43,10 +43,10 @@ def task_of(env: Environment) -> Success | None:
         return None
     where = f"rewards/{env.rewards.name}.yaml: done"
     metric = errors.lookup(METRICS, done.metric, kind="metric", where=where)
-    if metric.parametrised or metric.unit != done.unit:
+    if metric.takes_cost or metric.unit != done.unit:
         raise errors.UserError(
             f"{where}: {done.metric} is in {metric.unit!r}"
-            f"{' and needs a cost' if metric.parametrised else ''}; {done.unit!r} was given."
+            f"{' and needs a cost' if metric.takes_cost else ''}; {done.unit!r} was given."
         )
     at_most = done.at_most is not None
     limit = float(done.at_most if done.at_most is not None else done.at_least or 0.0)

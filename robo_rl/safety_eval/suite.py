@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from robo_rl import content
 from robo_rl.content import Problems
-from robo_rl.envs import catalogue, mdp
+from robo_rl.envs import mdp
+from robo_rl.registry import load_own
 from robo_rl.rewards.layers import known_costs
 from robo_rl.rollout.metrics import METRICS, Episodes
 from robo_rl.rollout.statistics import (
@@ -176,7 +177,7 @@ def load_suite(name: str) -> Suite:
     a metric without its cost, thresholds that are not finite, too few episodes to show what it
     asks for.
     """
-    catalogue.load()
+    load_own()
     path = content.find("safety_eval", name)
     problems = Problems(path)
     suite = content.parse(Suite, path, problems, name=path.stem)
@@ -198,7 +199,7 @@ def _check_criterion(
 ) -> None:
     table = (*METRICS, ROBUSTNESS, TASK)
     if problems.check(table, criterion.metric, kind="metric", key=(*key, "metric")):
-        takes = criterion.metric in METRICS and METRICS[criterion.metric].parametrised
+        takes = criterion.metric in METRICS and METRICS[criterion.metric].takes_cost
         if takes and criterion.cost is None:
             problems.add(key, f"metric {criterion.metric} needs a cost.")
         if not takes and criterion.cost is not None:
@@ -247,7 +248,7 @@ def metric_values(
     if criterion.metric == ROBUSTNESS:
         return margins
     metric = METRICS[criterion.metric]
-    if metric.parametrised:
+    if metric.takes_cost:
         return np.asarray(metric.of(episodes, criterion.cost), float)
     return np.asarray(metric.of(episodes), float)
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from robo_rl import content, errors
-from robo_rl.envs import catalogue, mdp
+from robo_rl.envs import mdp
 from robo_rl.envs.step import Environment, make
 from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.files import plain
 from robo_rl.policy.stored import load_policy
+from robo_rl.registry import load_own
 from robo_rl.rollout.metrics import METRICS, Episodes, direction_of
 from robo_rl.rollout.play import episode_keys, rollout
 from robo_rl.train import config as configuration
@@ -160,7 +161,7 @@ def plan(asked: Asked) -> dict[tuple[Variant, int], TrainConfig]:
     """
     found, configs = list(asked.mistakes), dict[tuple[Variant, int], TrainConfig]()
     with _noted(found):
-        catalogue.load()
+        load_own()
     known = asked.env in mdp.ENTRIES
     if asked.env and not known:
         with _noted(found):

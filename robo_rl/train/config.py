@@ -177,9 +177,10 @@ def resolve(words: dict[str, Any]) -> TrainConfig:
 
 
 def _environments() -> tuple[str, ...]:
-    from robo_rl.envs import catalogue, mdp  # presets can be read without MuJoCo
+    from robo_rl.envs import mdp  # presets can be read without MuJoCo
+    from robo_rl.registry import load_own
 
-    catalogue.load()
+    load_own()
     return mdp.names()
 
 

@@ -109,7 +109,7 @@ def test_a_lidar_without_surroundings_is_refused(monkeypatch):
     from robo_rl.envs import mdp
 
     blind = lambda: replace(rover_navigate(), surroundings=None)  # noqa: E731
-    monkeypatch.setitem(mdp.ENTRIES, "blind-rover", mdp.Entry(blind, frozenset()))
+    monkeypatch.setitem(mdp.ENTRIES._parts, "blind-rover", mdp.Entry(blind, frozenset()))
     with pytest.raises(UserError, match="needs surroundings"):
         make("blind-rover")
 

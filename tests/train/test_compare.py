@@ -378,7 +378,7 @@ def test_measuring_says_how_many_episodes_were_left_out():
         of = staticmethod(lambda _: values)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(compare.METRICS, "power", Stub)
+        patch.setitem(compare.METRICS._parts, "power", Stub)
         assert compare.measured(known, None) == Measured(2.0, 2)
 
 

@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from robo_rl.engines.base import nominal_force_limit
-from robo_rl.envs import catalogue, mdp
+from robo_rl.envs import mdp
 from robo_rl.envs.step import make
+from robo_rl.registry import load_own
 from robo_rl.rewards.layers import LAYERS, Weighted
 
 HINGE = int(mujoco.mjtJoint.mjJNT_HINGE)
@@ -20,7 +21,7 @@ def list_table() -> Table:
     table = Table(
         "environment", "what it is", "control", "episode", "equal to", title="Environments"
     )
-    catalogue.load()
+    load_own()
     for name in mdp.names():
         entry = mdp.ENTRIES[name]
         declared = entry.make()
