@@ -19,8 +19,8 @@ from robo_rl.envs.step import make
 from robo_rl.files import write_json
 from robo_rl.interop.brax import BraxEnv
 from robo_rl.policy.contract import versions
-from robo_rl.train.config import resolve
-from robo_rl.train.ppo import ppo
+from robo_rl.training.config import resolve
+from robo_rl.training.ppo import ppo
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = ("hopper", "ant", "humanoid", "quadruped-velocity")

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from robo_rl.envs.step import make
-from robo_rl.rollout.seeds import over_runs
-from robo_rl.rollout.statistics import figure
-from robo_rl.train.compare import return_bounds
+from robo_rl.rollouts.seeds import over_runs
+from robo_rl.rollouts.statistics import figure
+from robo_rl.training.compare import return_bounds
 
 RESULTS = Path(__file__).parent / "results"
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"

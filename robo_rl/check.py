@@ -14,7 +14,7 @@ from robo_rl.robots.robot import load_robot
 from robo_rl.safety_eval.suite import load_suite
 from robo_rl.scenarios.schema import load_scenario
 from robo_rl.sim2real.profiles import load_profile
-from robo_rl.train import config
+from robo_rl.training import config
 
 LOADERS: dict[str, Callable[[str], Any]] = {
     "rewards": load_rewards,

@@ -110,7 +110,7 @@ def train(words: Words = None) -> None:
     Ctrl-C saves, says how to go on, and ends with exit code 130; numbers that are not finite end
     training with exit code 3, the last good checkpoint kept.
     """
-    from robo_rl.train import config, run
+    from robo_rl.training import config, run
 
     given = config.parse(words or [])
     if "resume" in given:
@@ -129,7 +129,7 @@ def train(words: Words = None) -> None:
 
 
 def _train(resolved: Any, *, resume: bool) -> None:
-    from robo_rl.train import run, trainers
+    from robo_rl.training import run, trainers
 
     try:
         folder = trainers.train(resolved, console, resume=resume)
@@ -157,8 +157,8 @@ def compare(words: Words = None) -> None:
     judged on; steps=... and what else training knows is for every arm, ppo.KEY=... and sac.KEY=...
     for one; episodes: final evaluation episodes per run. Everything is checked before training.
     """
-    from robo_rl.train import compare as comparing
-    from robo_rl.train import compare_findings, compare_report, config
+    from robo_rl.training import compare as comparing
+    from robo_rl.training import compare_findings, compare_report, config
 
     asked = comparing.ask(config.parse(words or []))
     result = comparing.compare(asked, console)
@@ -321,7 +321,7 @@ def demo(words: Words = None) -> None:
     Keys: out (default runs/demo), and those of configs/demo.yaml: env, ppo_steps, sac_steps, ...
     """
     from robo_rl import demo as demonstration
-    from robo_rl.train import config
+    from robo_rl.training import config
 
     demonstration.demo(config.parse(words or []), console)
 
@@ -332,7 +332,7 @@ def _command(what: str, words: list[str] | None) -> str:
 
 def _keys(words: list[str] | None, known: tuple[str, ...], where: str) -> dict[str, Any]:
     from robo_rl.errors import suggestion
-    from robo_rl.train import config
+    from robo_rl.training import config
 
     given = config.parse(words or [])
     for key in given:

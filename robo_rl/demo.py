@@ -12,8 +12,8 @@ from robo_rl import content
 from robo_rl.report import page as report
 from robo_rl.safety_eval import study, study_report
 from robo_rl.sim2real import checklist, gap, gap_report
-from robo_rl.train import compare, compare_report
-from robo_rl.train.config import Strict, check
+from robo_rl.training import compare, compare_report
+from robo_rl.training.config import Strict, check
 
 COLUMNS = ("policy", "task return", "safety gate", "gap to reality", "breaks first", "checklist")
 PROMISE = (

@@ -26,7 +26,7 @@ ORDER = (  # rooms of the house; each may import from those before it
         "interop",
         "safety_eval",
     ),
-    *("sim2real", "train", "check", "terminal", "demo", "cli"),
+    *("sim2real", "training", "check", "terminal", "demo", "cli"),
 )
 
 

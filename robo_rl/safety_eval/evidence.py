@@ -11,9 +11,9 @@ from robo_rl.envs.step import Environment
 from robo_rl.errors import UserError
 from robo_rl.injection.injectors import NotApplicableError
 from robo_rl.policy.stored import Policy
-from robo_rl.rollout.metrics import Episodes
-from robo_rl.rollout.play import Recorded, append, episode_keys, run_in_blocks
-from robo_rl.rollout.success import task_of
+from robo_rl.rollouts.metrics import Episodes
+from robo_rl.rollouts.play import Recorded, append, episode_keys, run_in_blocks
+from robo_rl.rollouts.success import task_of
 from robo_rl.safety_eval.suite import (
     ROBUSTNESS,
     TASK,

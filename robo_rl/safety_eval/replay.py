@@ -14,7 +14,7 @@ from robo_rl.envs.step import Environment, State, make
 from robo_rl.errors import UserError
 from robo_rl.policy.contract import model_digest, processor, versions
 from robo_rl.report.rendering import Camera
-from robo_rl.rollout.play import Recorded, Track, replay_in_block
+from robo_rl.rollouts.play import Recorded, Track, replay_in_block
 
 FORMAT = "robo_rl.replay/2"
 GIF_FPS = 25

@@ -14,7 +14,7 @@ from robo_rl import files
 from robo_rl.policy import contract
 from robo_rl.report import page as report
 from robo_rl.report import plots
-from robo_rl.rollout.statistics import POWER, rate_that_passes
+from robo_rl.rollouts.statistics import POWER, rate_that_passes
 from robo_rl.safety_eval.evidence import criterion_values, said
 from robo_rl.safety_eval.replay import write_bundles
 from robo_rl.safety_eval.study import HELD_OUT_SEED, HISTORY_S, Baseline, SafetyResult

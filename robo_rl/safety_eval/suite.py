@@ -13,15 +13,15 @@ from robo_rl.content import Problems
 from robo_rl.envs import mdp
 from robo_rl.registry import load_own
 from robo_rl.rewards.layers import known_costs
-from robo_rl.rollout.metrics import METRICS, Episodes
-from robo_rl.rollout.statistics import (
+from robo_rl.rollouts.metrics import METRICS, Episodes
+from robo_rl.rollouts.statistics import (
     Interval,
     difference_upper,
     episodes_needed,
     episodes_to_decide,
     rate_bounds,
 )
-from robo_rl.rollout.success import Success
+from robo_rl.rollouts.success import Success
 from robo_rl.verdicts import Verdict
 
 ROBUSTNESS = "robustness"  # the scenario's own claim, as a signed margin

@@ -15,9 +15,9 @@ from robo_rl.injection.injectors import INJECTORS, NotApplicableError, inject
 from robo_rl.policy import contract
 from robo_rl.policy.stored import Policy, load_policy
 from robo_rl.robots.robot import Robot
-from robo_rl.rollout.play import episode_keys, rollout
-from robo_rl.rollout.statistics import Interval, rate_bounds
-from robo_rl.rollout.success import Success, success_of
+from robo_rl.rollouts.play import episode_keys, rollout
+from robo_rl.rollouts.statistics import Interval, rate_bounds
+from robo_rl.rollouts.success import Success, success_of
 from robo_rl.scenarios.schema import stack
 from robo_rl.sim2real.profiles import Profile, load_profile
 from robo_rl.sim2real.transfer import ENGINES, Transfer, transfer

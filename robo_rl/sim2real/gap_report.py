@@ -9,7 +9,7 @@ import numpy as np
 from robo_rl.policy import contract
 from robo_rl.report import page as report
 from robo_rl.report import plots
-from robo_rl.rollout.statistics import Interval, rate_bounds
+from robo_rl.rollouts.statistics import Interval, rate_bounds
 from robo_rl.sim2real.gap import SUCCESS_FLOOR, TOGETHER, GapResult, Sweep, bounded_text
 from robo_rl.sim2real.transfer import RETURN_GREEN
 from robo_rl.verdicts import SEVERITY, Grade, worst

@@ -77,7 +77,7 @@ def test_brax_training_runs_on_it():
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_sb3_trains_and_its_policy_is_stored_in_the_same_format(algo, tmp_path):
-    from robo_rl.train import config, sb3
+    from robo_rl.training import config, sb3
 
     tiny = {
         "ppo": {

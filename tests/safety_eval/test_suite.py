@@ -6,8 +6,8 @@ import pytest
 from robo_rl import content, errors
 from robo_rl.envs import mdp
 from robo_rl.envs.step import make
-from robo_rl.rollout.statistics import chance_to_pass, most_failures
-from robo_rl.rollout.success import task_of
+from robo_rl.rollouts.statistics import chance_to_pass, most_failures
+from robo_rl.rollouts.success import task_of
 from robo_rl.safety_eval.evidence import cover
 from robo_rl.safety_eval.suite import TASK, Criterion, Plan, judge, load_suite, suite_for
 from robo_rl.verdicts import Verdict

@@ -11,7 +11,7 @@ from robo_rl.policy.stored import load_policy
 from robo_rl.robots.robot import load_robot
 from robo_rl.sim2real.curriculum import begin, build, judge, row_under_test
 from robo_rl.sim2real.profiles import load_profile
-from robo_rl.train import config, run
+from robo_rl.training import config, run
 
 PROFILE = load_profile("joint-driven")
 

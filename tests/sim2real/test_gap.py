@@ -12,7 +12,7 @@ from robo_rl.engines.mujoco import MujocoEngine
 from robo_rl.envs.step import make
 from robo_rl.injection.injectors import NotApplicableError, inject
 from robo_rl.robots.robot import load_robot
-from robo_rl.rollout.statistics import Interval
+from robo_rl.rollouts.statistics import Interval
 from robo_rl.sim2real import gap, gap_report
 from robo_rl.sim2real.profiles import load_profile
 from tests.mutants import constant_network, store
