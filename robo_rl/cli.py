@@ -259,8 +259,8 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
             run,
             str(given["profile"]) if "profile" in given else None,
             seed=_count(given, "seed", gaps.GAP_SEED),
-            episodes=_count(given, "episodes", 32),
-            levels=_count(given, "levels", 6),
+            episodes=_count(given, "episodes", gaps.EPISODES),
+            levels=_count(given, "levels", gaps.LEVELS),
             episode_s=_positive(given, "episode_s"),
             on_progress=show,
         )

@@ -53,7 +53,14 @@ class Goal(NamedTuple):
 
 @dataclass(frozen=True)
 class Mdp:
-    """State, action, reward, termination and constraints of a task, declared."""
+    """State, action, reward, termination and constraints of a task, declared.
+
+    >>> from dataclasses import replace
+    >>> from robo_rl.envs.tasks.classic import inverted_pendulum
+    >>> longer = replace(inverted_pendulum(), episode_s=60.0)
+    >>> longer.episode_steps
+    1500
+    """
 
     robot: str
     control_hz: float
@@ -87,7 +94,15 @@ ENTRIES: Registry[Entry] = Registry("environment", "robo_rl.envs.tasks")
 
 
 def register(name: str, *tags: str) -> Callable[[Maker], Maker]:
-    """Add a factory under `name`; a name that another module has registered is refused."""
+    """Add a factory under `name`; a name that another module has registered is refused.
+
+    >>> from robo_rl.envs.tasks.classic import inverted_pendulum
+    >>> @robo_rl.register("pole-of-mine", "balance")
+    ... def pole_of_mine() -> robo_rl.Mdp:
+    ...     return inverted_pendulum()
+    >>> robo_rl.make("pole-of-mine").mdp.rewards
+    'inverted-pendulum'
+    """
 
     def add(make: Maker) -> Maker:
         ENTRIES.add(name, Entry(make, frozenset(tags)), make.__module__)

@@ -382,6 +382,12 @@ def make(
     reward: "task", "energy" or "safety". history_s: the longest latency that can be injected.
     episode_s: another time limit than the MDP's own. draw: the injection of each episode
     from its key; the nominal MDP if left out.
+
+    Raises UserError for an environment, layer or engine that does not exist.
+
+    >>> env = robo_rl.make("inverted-pendulum", "safety")
+    >>> env.observation_size, env.action_size, env.control_s
+    (4, 1, 0.04)
     """
     return _make(name, reward, history_s, episode_s, draw, engine)
 

@@ -111,7 +111,12 @@ def network_digest(network: Network) -> str:
 def save_policy(folder: Path, network: Network, contract: Mapping[str, Any]) -> None:
     """Writes weights.npz, then the contract that names their digest.
 
-    Each replaces the old one whole.
+    Each replaces the old one whole. folder: RUN/policy for a run folder.
+
+    >>> policy = robo_rl.load_policy("runs/pole")
+    >>> robo_rl.save_policy(Path("runs/copy/policy"), policy.network, policy.contract)
+    >>> robo_rl.load_policy("runs/copy").digest == policy.digest
+    True
     """
     digest = network_digest(network)
     stored = f"weights-{digest[:12]}.npz"
@@ -129,6 +134,10 @@ def load_policy(run: str | Path) -> Policy:
     """The policy in a run folder, or in its policy folder.
 
     Raises UserError for a folder without one, a foreign format, or weights that are damaged.
+
+    >>> policy = robo_rl.load_policy("runs/pole")
+    >>> policy([0.0, 0.0, 0.0, 0.0]).shape  # one observation, or a batch of them
+    (1,)
     """
     given = Path(run)
     folder = given / "policy" if (given / "policy").is_dir() else given

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robo_rl.envs.mdp import Goal
 from robo_rl.envs.step import Environment
+from robo_rl.errors import UserError, lookup
 from robo_rl.registry import Registry
 from robo_rl.rewards import terms
 from robo_rl.robots.robot import Robot
@@ -44,6 +45,21 @@ class Episodes(NamedTuple):
         return cls(
             track, env.robot, env.control_s, env.mdp.episode_s, env.mdp.goal, direction_of(env)
         )
+
+    def measure(self, metric: str, cost: str | None = None) -> Values:
+        """A metric of every episode, [N], in the metric's unit; NaN where it cannot be known.
+
+        cost: the cost that it is about, where it is about one. Raises UserError for a metric or a
+        cost that does not exist.
+        """
+        found = METRICS.lookup(metric, "measure")
+        if found.takes_cost != (cost is not None):
+            needs = "needs" if found.takes_cost else "takes no"
+            raise UserError(f"measure: metric {metric!r} {needs} cost=...")
+        if cost is None:
+            return np.asarray(found.of(self), float)
+        lookup(self.track.costs, cost, kind="cost", where="measure")
+        return np.asarray(found.of(self, cost), float)
 
 
 def direction_of(env: Environment) -> float | None:

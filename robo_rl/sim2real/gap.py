@@ -23,6 +23,7 @@ from robo_rl.sim2real.profiles import Profile, load_profile
 from robo_rl.sim2real.transfer import ENGINES, Transfer, transfer
 
 GAP_SEED = 8_000_003
+EPISODES, LEVELS = 32, 6  # of each departure, unless asked otherwise
 SUCCESS_FLOOR = 0.8  # a policy has broken where fewer episodes than this succeed
 GREEN_MARGIN, AMBER_MARGIN = 2.0, 1.0
 TOGETHER = "everything at once"
@@ -78,8 +79,8 @@ def gap(
     run: Path,
     profile_name: str | None = None,
     seed: int = GAP_SEED,
-    episodes: int = 32,
-    levels: int = 6,
+    episodes: int = EPISODES,
+    levels: int = LEVELS,
     episode_s: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> GapResult:
