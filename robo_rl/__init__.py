@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from robo_rl import extras
 from robo_rl.errors import UserError
 from robo_rl.policy.stored import Policy, load_policy, save_policy
 
@@ -60,7 +61,10 @@ if find_spec("gymnasium"):
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("robo_rl.api"), name)
+        try:
+            return getattr(import_module("robo_rl.api"), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(extras.help_for(error) or str(error)) from error
     raise AttributeError(f"module 'robo_rl' has no attribute {name!r}")
 
 

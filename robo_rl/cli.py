@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from robo_rl import extras
 from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.terminal import (
     checklist_table,
@@ -375,6 +376,11 @@ def main() -> None:
         status = Exit.ERROR if isinstance(error, NotFiniteError) else Exit.USAGE
     except KeyboardInterrupt:
         status = Exit.INTERRUPTED
+    except ModuleNotFoundError as error:
+        said = extras.help_for(error)
+        status = _unexpected(error) if said is None else Exit.USAGE
+        if said:
+            _complain(said)
     except Exception as error:
         status = _unexpected(error)
     sys.exit(int(status or Exit.ACCEPT))
