@@ -13,34 +13,12 @@ from robo_rl.robots.robot import load_robot
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "robo_rl").rglob("*.py"))
 
-ORDER = [
-    "extras",
-    "errors",
-    "verdicts",
-    "content",
-    "registry",
-    "files",
-    "trees",
-    "engines",
-    "robots",
-    "injection",
-    "rewards",
-    "envs",
-    "policy",
-    "scenarios",
-    "rollouts",
-    "report",
-    "interop",
-    "safety_eval",
-    "sim2real",
-    "training",
-    "check",
-    "terminal",
-    "demo",
-    "cli",
-    "api",
-    "__main__",
-]  # rooms of the house; each may import from those before it
+ORDER = (  # rooms of the house; each may import from those before it
+    *("extras", "errors", "verdicts", "content", "registry", "files", "trees"),
+    *("engines", "robots", "injection", "rewards", "envs", "policy", "scenarios"),
+    *("rollouts", "report", "interop", "safety_eval", "sim2real", "training"),
+    *("check", "terminal", "demo", "cli", "api", "__main__"),
+)
 
 
 def module_of(path):
