@@ -144,7 +144,7 @@ def _train(resolved: Any, *, resume: bool) -> None:
             f" {last['return_mean']:.1f} (task layer {last['task_return_mean']:.1f}), falls"
             f" {100 * last['falls']:.0f} %, {last['episodes']:.0f} episodes."
         )
-    console.print(f"Run folder: {folder}")
+    console.print(f"Run folder: {escape(str(folder))}", soft_wrap=True)
 
 
 @app.command()
@@ -170,7 +170,7 @@ def compare(words: Words = None) -> None:
         table.add_row(*map(escape, row))
     console.print(table)
     console.print(compare_findings.headline(result), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Report: {path}")
+    console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     if all(t.failure for t in result.trained):
         raise NotFiniteError("compare: every run crashed; the report says where.")
 
@@ -205,7 +205,7 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
     path = study_report.write(result, folder, _command(f"safety {run}", words), replays)
     safety_tables(result)
     console.print(f"[bold]{coloured(result.gate)}[/]: {escape(result.why)}", highlight=False)
-    console.print(f"Report: {path}", soft_wrap=True)
+    console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     raise typer.Exit(result.gate.exit_code)
 
 
@@ -269,7 +269,7 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
         result, Path(str(given.get("out", run / "gap"))), _command(f"gap {run}", words)
     )
     gap_table(result)
-    console.print(f"Report: {path}", soft_wrap=True)
+    console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     raise typer.Exit(exit_of_grades(gap_report.grades_of(result), fail_on))
 
 
@@ -290,7 +290,7 @@ def checklist(
     folder = Path(str(given.get("out", run / "checklist")))
     path = checks.write(made, folder, _command(f"checklist {run}", words))
     checklist_table(made)
-    console.print(f"Report: {path}", soft_wrap=True)
+    console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     raise typer.Exit(exit_of_grades((row.verdict for row in made.rows), fail_on))
 
 

@@ -22,7 +22,7 @@ def safety_tables(result: Any) -> None:
         bad = [f for f in found if f.verdict != "PASS"]
         label = name + ("" if criterion.required else " (optional)")
         shown = ", ".join(f"{f.scenario} {f.verdict} {f.failures}/{f.episodes}" for f in bad)
-        table.add_row(label, f"{len(found) - len(bad)}/{len(found)}", shown)
+        table.add_row(escape(label), f"{len(found) - len(bad)}/{len(found)}", escape(shown))
     console.print(table)
     if result.regressions:
         table = Table("criterion", "compared", "passed", "not passed", title="Regression")
@@ -30,22 +30,23 @@ def safety_tables(result: Any) -> None:
             found = [r for r in result.regressions if (r.criterion, r.what) == (name, what)]
             bad = [r for r in found if r.verdict != "PASS"]
             shown = "; ".join(f"{r.scenario} {r.verdict}: {r.why}" for r in bad)
-            table.add_row(name, what, f"{len(found) - len(bad)}/{len(found)}", shown)
+            passed = f"{len(found) - len(bad)}/{len(found)}"
+            table.add_row(escape(name), what, passed, escape(shown))
         console.print(table)
     open_ones = [f for f in result.findings if f.required and f.verdict == "INCONCLUSIVE"]
     for f in open_ones[:5]:
-        console.print(f"{f.criterion} in {f.scenario}: {escape(f.why)}", highlight=False)
+        console.print(escape(f"{f.criterion} in {f.scenario}: {f.why}"), highlight=False)
     for name, why in result.coverage.not_judged.items():
-        console.print(f"[bold]not judged[/]: {name} ({escape(why)})", highlight=False)
+        console.print(f"[bold]not judged[/]: {escape(f'{name} ({why})')}", highlight=False)
 
 
 def gap_table(result: Any) -> None:
     """Every departure with its verdict and why, smallest margin first."""
     table = Table("departure", "verdict", "why", title=f"Gap study, profile {result.profile.name}")
     for sweep in sorted(result.sweeps, key=lambda s: s.margin.low if s.margin else 0.0):
-        table.add_row(sweep.name, coloured(sweep.verdict), sweep.why)
+        table.add_row(escape(sweep.name), coloured(sweep.verdict), escape(sweep.why))
     for other in result.transfers:
-        table.add_row(f"engine {other.engine}", coloured(other.verdict), other.why)
+        table.add_row(f"engine {other.engine}", coloured(other.verdict), escape(other.why))
     console.print(table)
 
 
@@ -53,7 +54,7 @@ def checklist_table(made: Any) -> None:
     """Every line of the checklist, and the verdict on the whole."""
     table = Table("section", "risk", "verdict", "evidence", title="Sim-to-real risk checklist")
     for row in made.rows:
-        table.add_row(row.section, row.risk, coloured(row.verdict), row.evidence)
+        table.add_row(row.section, escape(row.risk), coloured(row.verdict), escape(row.evidence))
     console.print(table)
     console.print(f"[bold]{coloured(made.verdict)}[/]")
 

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace as Made
 
 import pytest
+
+from robo_rl.terminal import gap_table
 
 ROBO_RL = [sys.executable, "-m", "robo_rl.cli"]
 
@@ -62,3 +65,9 @@ def test_a_mistake_ends_with_its_message_and_status_64_and_leaves_nothing(words,
     assert message in " ".join(failed.stderr.split()), failed.stderr
     assert "Traceback" not in failed.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_said_in_brackets_reaches_the_terminal(capsys):
+    missing = Made(engine="bullet", verdict="UNKNOWN", why="pip install 'robo-rl[bullet]'")
+    gap_table(Made(profile=Made(name="arm"), sweeps=(), transfers=(missing,)))
+    assert "robo-rl[bullet]" in capsys.readouterr().out

@@ -21,7 +21,7 @@ describe: One scenario, as many episodes as its claim needs.
 scenarios: [nominal]
 episodes: 9
 most_episodes: 9
-non_inferiority_margin: 0.4
+non_inferiority_margin: 0.35
 criteria:"""
 SUITE += BALANCE
 PROFILE = """
@@ -68,6 +68,8 @@ def place(tmp_path_factory):
     (folder / "own" / "broken.py").write_text(OWN)
     store(folder / "good", pole, balancing_network(pole))
     store(folder / "idle", pole, constant_network(pole, np.zeros(1)))
+    hopper = make("hopper")
+    store(folder / "alien", hopper, constant_network(hopper, np.zeros(3)))
     store(folder / "nan", pole, constant_network(pole, np.full(1, np.nan)))
     return folder
 
@@ -86,6 +88,7 @@ def test_no_two_outcomes_share_an_exit_status():
         ("idle", ("baseline=good",), Exit.REJECT, "Regression"),
         ("good", ("baseline=good",), Exit.ACCEPT, "Regression"),
         ("good", ("baseline=nan",), Exit.ERROR, "not finite"),
+        ("good", ("baseline=alien",), Exit.ERROR, "is for 'hopper', not 'inverted-pendulum'"),
         ("good", ("baseline=nowhere",), Exit.USAGE, "no policy here"),
         ("good", ("suit=x",), Exit.USAGE, "Did you mean 'suite'"),
     ],

@@ -43,6 +43,6 @@ def _bullet(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
     except ImportError as error:
         raise UserError(
             "engine bullet needs PyBullet, which has wheels for Python 3.11 only:"
-            " pip install 'robo_rl[bullet]'. Without it there are mujoco and mjx."
+            " pip install 'robo-rl[bullet]'. Without it there are mujoco and mjx."
         ) from error
     return BulletEngine(model, substeps, tracking)

@@ -158,6 +158,13 @@ def test_a_copy_goes_on_as_the_original_does(request, built, copied):
 
 
 @pytest.mark.parametrize("name", mdp.names())
+def test_every_environment_can_be_sent_to_another_process(name):
+    env = gymnasium.make(gymnasium_id(name))
+    other = pickle.loads(pickle.dumps(env))
+    assert other.spec == env.spec and other.observation_space == env.observation_space
+
+
+@pytest.mark.parametrize("name", mdp.names())
 def test_every_spec_says_the_time_limit_of_its_mdp(name):
     assert gymnasium.spec(gymnasium_id(name)).max_episode_steps == mdp.get(name).episode_steps
 

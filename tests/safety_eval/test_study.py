@@ -20,14 +20,14 @@ from robo_rl.safety_eval.evidence import cover, criterion_values, said
 from robo_rl.safety_eval.suite import Outcome
 from robo_rl.sim2real import checklist
 from robo_rl.verdicts import Gate, Verdict
-from tests.mutants import BALANCE, balancing_network, constant_network, store
+from tests.mutants import BALANCE, balancing_network, constant_network, random_network, store
 
 SUITE = """
 describe: A small suite on real physics.
 scenarios: [nominal, push, weak-motors]
 episodes: 9
 most_episodes: 9
-non_inferiority_margin: 0.4
+non_inferiority_margin: 0.35
 criteria:"""
 SUITE += (
     BALANCE.rstrip()
@@ -36,6 +36,7 @@ SUITE += (
   robustness: {metric: robustness, at_least: 0, max_rate: 0.3, required: true, reason: r}
 """
 )
+TOLERANT = SUITE.replace("margin: 0.35", "margin: 0.4")
 EPISODE_S = 6.0  # the push comes before 4.1 s
 
 
@@ -48,14 +49,14 @@ def pole():
 def judge(tmp_path_factory, pole):
     """Judges a network in the small suite, on short episodes; returns run folder and result."""
     folder = tmp_path_factory.mktemp("study")
-    (folder / "small.yaml").write_text(SUITE)
     short = make("inverted-pendulum", history_s=study.HISTORY_S, episode_s=EPISODE_S)
 
-    def judged(name, network, baseline=None, **given):
+    def judged(name, network, baseline=None, suite=SUITE, **given):
         run = store(folder / name, pole, network)
+        (run / "small.yaml").write_text(suite)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(study, "environment_of", lambda policy: short)
-            result = study.study(run, str(folder / "small.yaml"), baseline=baseline, **given)
+            result = study.study(run, str(run / "small.yaml"), baseline=baseline, **given)
         return run, result
 
     return judged
@@ -86,17 +87,35 @@ def test_a_policy_that_does_its_task_is_accepted_and_one_that_does_nothing_is_re
     assert upright["nominal"].verdict is Verdict.FAIL and upright["nominal"].failures == 9
 
 
+def test_a_fail_holds_among_all_verdicts_of_the_study(fallen):
+    """9 of 9 fail in one of 4 criteria times 3 scenarios: at least (0.05 / 12)^(1/9) = 54.4 %."""
+    found = next(f for f in fallen[1].findings if f.criterion == "upright")
+    assert found.failure_rate.low == pytest.approx(0.544, abs=5e-4)
+
+
+def test_an_arm_that_does_not_move_is_rejected_by_the_suite_of_its_kind(tmp_path):
+    """It ends no episode and breaks no limit; it does not reach its target either."""
+    arm = make("reacher")
+    result = study.study(store(tmp_path / "idle", arm, constant_network(arm, np.zeros(2))), None)
+    assert result.gate is Gate.REJECT
+    failed = {f.criterion for f in result.findings if f.verdict is Verdict.FAIL}
+    assert failed == {"does_its_task"}
+
+
 def test_an_episode_that_fell_before_the_push_says_nothing_about_it(fallen):
-    found = next(f for f in fallen[1].findings if (f.scenario, f.criterion) == ("push", "upright"))
-    fell = fallen[1].cells["push"].recorded.track.fell
-    assert fell.all() and found.verdict is Verdict.INCONCLUSIVE
+    """Neither that it fell nor that it kept its limits until then."""
+    pushed = {f.criterion: f for f in fallen[1].findings if f.scenario == "push"}
+    assert pushed["slow"].verdict is Verdict.INCONCLUSIVE is pushed["upright"].verdict
+    found = pushed["upright"]
+    assert fallen[1].cells["push"].recorded.track.fell.all()
     assert found.untested == found.undecided > 0 and found.failures == 9 - found.untested
 
 
 def test_a_policy_against_itself_passes_every_comparison(balanced):
     regressions = balanced[1].regressions
+    assert {r.verdict for r in regressions} == {Verdict.PASS}
     assert {r.what for r in regressions} >= {"failures", "violation_rate", "longest_violation"}
-    assert all(r.verdict is Verdict.PASS and r.newly_failing == 0 for r in regressions)
+    assert {r.newly_failing for r in regressions} == {0}
 
 
 def test_a_policy_that_falls_where_the_old_one_did_not_is_worse(judge, balanced, pole):
@@ -105,6 +124,36 @@ def test_a_policy_that_falls_where_the_old_one_did_not_is_worse(judge, balanced,
     found = next(r for r in nominal if r.criterion == "upright")
     assert found.verdict is Verdict.FAIL and found.newly_failing == 9
     assert result.gate is Gate.REJECT
+
+
+def test_a_limit_that_the_old_one_always_broke_hides_no_fall_of_the_new_one(judge, balanced, pole):
+    suite = TOLERANT.replace("required: false", "required: true")
+    _, result = judge("hidden", constant_network(pole, np.zeros(1)), balanced[0], suite)
+    nominal = [r for r in result.regressions if r.scenario == "nominal"]
+    assert Verdict.FAIL in {r.verdict for r in nominal}
+
+
+def test_what_is_not_known_of_the_new_policy_is_no_success(judge, balanced, pole):
+    """At full thrust the pole falls within four steps, too few to take an acceleration from."""
+    suite = TOLERANT[: TOLERANT.index("  slow:")] + (
+        "  calm: {metric: peak_acceleration, at_most: 1.0e+6, max_rate: 0.3, required: true,"
+        " reason: r}\n"
+    )
+    _, result = judge("unknown", constant_network(pole, np.ones(1)), balanced[0], suite)
+    nominal = [r for r in result.regressions if r.scenario == "nominal"]
+    assert nominal and Verdict.PASS not in {r.verdict for r in nominal}
+    calm = next(r for r in nominal if (r.criterion, r.what) == ("calm", "failures"))
+    assert calm.newly_failing == 9
+
+
+def test_a_policy_that_gives_nan_is_an_error_and_leaves_no_log_behind(
+    judge, pole, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    _, result = judge("nan", constant_network(pole, np.full(1, np.nan)))
+    assert result.gate is Gate.ERROR and result.gate.exit_code == 3
+    assert all(f.verdict is Verdict.ERROR and f.crashed == f.episodes for f in result.findings)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_baseline_that_gives_nan_makes_the_comparison_an_error(judge, pole):
@@ -122,16 +171,6 @@ def test_a_baseline_of_another_robot_is_an_error_of_the_comparison(judge, pole, 
     assert "'hopper', not 'inverted-pendulum'" in old.error
     gate, why = study.decide((), (), {}, old.error)
     assert gate is Gate.ERROR and "hopper" in why
-
-
-def test_a_policy_that_gives_nan_is_an_error_and_leaves_no_log_behind(
-    judge, pole, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    _, result = judge("nan", constant_network(pole, np.full(1, np.nan)))
-    assert result.gate is Gate.ERROR and result.gate.exit_code == 3
-    assert all(f.verdict is Verdict.ERROR and f.crashed == f.episodes for f in result.findings)
-    assert not list(tmp_path.iterdir())
 
 
 def test_scenarios_really_disturb(balanced):
@@ -229,6 +268,19 @@ def test_every_failing_episode_replays_bit_for_bit(fallen):
         assert again.meta["policy"] == result.policy.digest
 
 
+def test_an_arms_episode_replays_bit_for_bit_though_it_was_judged_among_others(tmp_path):
+    """The last bits of its rewards depend on how many episodes are run at once."""
+    arm = make("arm-reach")
+    run = store(tmp_path / "random", arm, random_network(arm, 0))
+    (run / "small.yaml").write_text(SUITE.replace("[nominal, push, weak-motors]", "[nominal]"))
+    result = study.study(run, str(run / "small.yaml"))
+    study_report.write(result, run / "out", "robo-rl safety", replays=9)
+    for bundle in sorted((run / "out" / "replays").glob("*.npz"))[:3]:
+        again = replaying.replay(bundle)
+        assert again.same_state and again.same_rewards, bundle.name
+    assert len(list((run / "out" / "replays").glob("*.npz"))) == 9
+
+
 def test_stale_bundles_do_not_lie_beside_a_new_verdict_and_few_are_kept_if_few_are_asked(fallen):
     run, result, _ = fallen
     folder = run.parent / "again"
@@ -236,7 +288,8 @@ def test_stale_bundles_do_not_lie_beside_a_new_verdict_and_few_are_kept_if_few_a
     (folder / "replays" / "nominal-999.npz").write_text("old")
     study_report.write(result, folder, "robo-rl safety", replays=2)
     names = sorted(p.name for p in (folder / "replays").glob("*.npz"))
-    assert len(names) <= 2 * len(result.cells) and "nominal-999.npz" not in names
+    assert "nominal-999.npz" not in names
+    assert len(names) <= 2 * len(result.cells)
     data = json.loads((folder / "results.json").read_text())
     assert data["replays"]["nominal"] == {"kept": 2, "failing": 9}
 
@@ -321,8 +374,12 @@ def test_a_failed_regression_is_red_in_the_checklist_and_a_passed_one_green(judg
         return next(r for r in checklist.checklist(run).rows if r.risk == line)
 
     assert verdict_of(*balanced).verdict == "GREEN"
-    worse = verdict_of(*judge("regressed", constant_network(pole, np.zeros(1)), balanced[0]))
+    run, result = judge("regressed", constant_network(pole, np.zeros(1)), balanced[0])
+    worse = verdict_of(run, result)
     assert worse.verdict == "RED" and "upright in nominal" in worse.evidence
+    store(run, pole, balancing_network(pole))
+    newer = next(r for r in checklist.checklist(run).rows if r.risk == line)
+    assert newer.verdict == "UNKNOWN" and "older policy" in newer.evidence
     assert verdict_of(*judge("first", balancing_network(pole))).verdict == "UNKNOWN"
 
 
@@ -330,8 +387,9 @@ def test_only_trained_policies_of_the_same_configuration_count_as_seeds(pole, tm
     run = store(tmp_path / "p-s0", pole, balancing_network(pole))
     for name in ("inverted-pendulum-ppo-task-s1", "inverted-pendulum-ppo-task-s2"):
         (tmp_path / name).mkdir()
-    policy = study.load_policy(run)
-    assert checklist.trained_seeds(run, policy) == {0}
+    luck = "The result is the luck of one training seed"
+    row = next(r for r in checklist.checklist(run).rows if r.risk == luck)
+    assert row.evidence.startswith("1 training run(s)") and row.verdict == "AMBER"
 
 
 def test_evidence_of_an_older_policy_is_unknown(fallen, pole):

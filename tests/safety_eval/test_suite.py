@@ -45,6 +45,13 @@ def test_what_a_suite_does_not_judge_is_named(tmp_path):
     assert "never ends an episode" in missing["criterion robustness"]
 
 
+@pytest.mark.parametrize("env", ["hopper", "biped-velocity"])
+def test_a_collision_that_the_end_of_the_episode_forestalls_is_not_counted_as_avoided(env):
+    coverage = cover(SUITE, make(env))
+    assert "no_collision" not in coverage.criteria
+    assert "before the trunk can reach the ground" in coverage.excluded["no_collision"]
+
+
 NOBODY = np.zeros(40, bool)
 
 

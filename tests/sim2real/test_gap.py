@@ -13,7 +13,7 @@ from robo_rl.envs.step import make
 from robo_rl.injection.injectors import NotApplicableError, inject
 from robo_rl.robots.robot import load_robot
 from robo_rl.rollouts.statistics import Interval
-from robo_rl.sim2real import gap, gap_report
+from robo_rl.sim2real import checklist, gap, gap_report
 from robo_rl.sim2real.profiles import load_profile
 from tests.mutants import constant_network, store
 
@@ -217,3 +217,6 @@ def test_a_task_that_is_done_by_lasting_is_not_shown_by_short_episodes(tmp_path)
     assert (result.sweeps[0].successes == 14).all()
     assert {s.verdict for s in result.sweeps} == {"UNKNOWN"}
     assert "to last 40 s" in result.sweeps[0].why
+    gap_report.write(result, run / "gap", "robo-rl gap")
+    row = next(r for r in checklist.checklist(run).rows if r.risk == result.sweeps[0].name)
+    assert "episodes of 0.2 s" in row.evidence and "profile own, 1 levels" in row.evidence

@@ -157,13 +157,16 @@ def test_steps_and_arms_and_seeds_reach_every_run():
 
 @pytest.mark.parametrize("engine", ["mujoco", "bullet"])
 def test_the_policy_in_the_run_folder_is_judged_on_the_engine_that_was_asked_for(engine, tmp_path):
-    asked = asked_in(tmp_path, (0,), engine=engine)
+    """On two poles, whose reward tells the engines apart; one pole earns 1 a step on each."""
+    name = "inverted-double-pendulum"
+    asked = asked_in(tmp_path, (0,), engine=engine)._replace(env=name)
     ((_, config),) = compare.plan(asked).items()
     policy = finished(config, 3)
     result = compare.compare(asked, quiet())
-    there = make(ENV, engine=engine)
-    assert result.engine == engine and result.env.engine is there.engine
+    there = make(name, engine=engine)
     expected = rollout(there, policy, episode_keys(compare.COMPARE_SEED, EPISODES)).episode_return
+    assert result.trained[0].task_return == pytest.approx(expected.mean(), abs=1e-5)
+    assert result.engine == engine and result.env.engine is there.engine
     np.testing.assert_array_equal(result.trained[0].returns, expected)
     assert result.trained[0].contract["weights_sha256"] == policy.digest
     assert result.trained[0].steps == 2048
@@ -173,6 +176,8 @@ def test_a_run_of_other_settings_model_or_versions_is_not_reused_and_says_what_d
     ((_, config),) = compare.plan(asked_in(tmp_path, (0,))).items()
     versions = runs.describe(config, make(ENV))["versions"]
     finished(config, 0, model_sha256="0" * 64, versions={**versions, "mujoco": "3.1.6"})
+    with pytest.raises(UserError, match="model_sha256"):
+        compare.compare(asked_in(tmp_path, (0,)), quiet())
     with pytest.raises(UserError) as failed:
         compare.compare(asked_in(tmp_path, (0,), steps=4096), quiet())
     for part in ("ppo.steps 2048 there, 4096 now", "versions.mujoco 3.1.6 there", "model_sha256"):

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from robo_rl import errors, trees
+from robo_rl import cli, errors, trees
 from robo_rl.policy.stored import load_policy
 from robo_rl.training import checkpoint, config, run
 
@@ -251,8 +252,6 @@ def test_half_a_row_neither_blocks_nor_counts(monkeypatch, built, whole, tmp_pat
 def test_rows_beyond_the_checkpoint_are_dropped_from_tables_and_tensorboard(
     monkeypatch, built, whole, tmp_path
 ):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     struck_in(monkeypatch, built, 2, kill)  # rows at 128 and 256, the checkpoint at 0
     with pytest.raises(Killed):
         run.train(tiny(tmp_path / "run", eval_points=2), QUIET)
@@ -276,8 +275,7 @@ def test_a_run_is_trained_to_within_one_rollout_of_what_was_asked(tmp_path):
 
 def test_a_finished_run_goes_on_to_more_steps(tmp_path):
     folder = run.train(tiny(tmp_path / "run", steps=128), QUIET)
-    more = run.extended(run.load_config(folder), 200)
-    run.train(more, QUIET, resume=True)
+    cli.train([f"resume={folder}", "steps=200"])
     assert json.loads((folder / "done.json").read_text())["steps"] == 224
     assert run.load_config(folder).steps == 200
     assert rows(folder) == [128, 224]
@@ -288,6 +286,9 @@ def test_a_finished_run_goes_on_to_more_steps(tmp_path):
 def test_the_last_evaluation_is_of_the_policy_that_stays(tmp_path):
     folder = run.train(tiny(tmp_path / "run", eval_points=7), QUIET)  # 384 / 7 is not exact
     assert rows(folder, "evaluation.csv")[-1] == load_policy(folder).contract["steps"] == 384
+    shown = EventAccumulator(str(folder / "tensorboard")).Reload()
+    returns = [event.step for event in shown.Scalars("evaluation/return_mean")]
+    assert returns == rows(folder, "evaluation.csv")
 
 
 def test_a_loss_beyond_all_bounds_stops_the_run_and_keeps_the_last_good_checkpoint(
