@@ -1,6 +1,10 @@
 """Named injectors: one magnitude each, zero changes nothing.
 
-What scenarios and gap studies are made of.
+What scenarios and gap studies are made of. Two of a kind in one episode compose as their causes
+would: delays, lags, bias limits, offsets and winds add; deviations of noise add their squares;
+chances of loss combine as independent ones; of two resolutions, ranges or slew rates the tighter
+one holds; factors multiply. What has no place any more (a third push, a second moment of a fault)
+is refused.
 """
 
 import inspect
@@ -13,7 +17,7 @@ import numpy as np
 from robo_rl import content, errors
 from robo_rl.engines.base import nominal_force_limit
 from robo_rl.injection.actuation import UNLIMITED_PER_S
-from robo_rl.injection.episode import Injection
+from robo_rl.injection.episode import PUSHES, Injection
 from robo_rl.registry import Registry
 from robo_rl.robots import channels
 from robo_rl.robots.channels import group_mask
@@ -121,7 +125,7 @@ def _channel(robot: Robot, channel: str) -> np.ndarray:
 @injector("as the channel")
 def sensor_noise(i: Injection, robot: Robot, m: float, rng: Rng, channel: str) -> Injection:
     """White Gaussian noise of deviation m on a group of channels, independent per channel."""
-    std = i.sensors.noise_std + np.float32(m) * _channel(robot, channel)
+    std = np.hypot(i.sensors.noise_std, np.float32(m) * _channel(robot, channel))
     return i._replace(sensors=i.sensors._replace(noise_std=std))
 
 
@@ -152,19 +156,22 @@ def observation_jitter(i: Injection, robot: Robot, m: float, rng: Rng) -> Inject
 
     Drawn at every control step.
     """
-    return i._replace(sensors=i.sensors._replace(jitter_s=np.float32(m / 1e3)))
+    jitter = i.sensors.jitter_s + np.float32(m / 1e3)
+    return i._replace(sensors=i.sensors._replace(jitter_s=jitter))
 
 
 @injector("1")
 def observation_loss(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """A share m of the readings is lost; the policy sees the last one that arrived."""
-    return i._replace(sensors=i.sensors._replace(drop_probability=np.float32(m)))
+    lost = _either(i.sensors.drop_probability, m)
+    return i._replace(sensors=i.sensors._replace(drop_probability=lost))
 
 
 @injector("ms")
 def action_latency(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """A command reaches the motors m ms after the policy gave it."""
-    return i._replace(actuation=i.actuation._replace(latency_s=np.float32(m / 1e3)))
+    late = i.actuation.latency_s + np.float32(m / 1e3)
+    return i._replace(actuation=i.actuation._replace(latency_s=late))
 
 
 @injector("ms")
@@ -173,33 +180,35 @@ def action_jitter(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 
     Drawn at every control step.
     """
-    return i._replace(actuation=i.actuation._replace(jitter_s=np.float32(m / 1e3)))
+    jitter = i.actuation.jitter_s + np.float32(m / 1e3)
+    return i._replace(actuation=i.actuation._replace(jitter_s=jitter))
 
 
 @injector("1")
 def action_loss(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """A share m of the commands is lost; the last one holds."""
-    return i._replace(actuation=i.actuation._replace(drop_probability=np.float32(m)))
+    lost = _either(i.actuation.drop_probability, m)
+    return i._replace(actuation=i.actuation._replace(drop_probability=lost))
 
 
 @injector("1")
 def action_noise(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """White Gaussian noise of deviation m, share of full command, independent per actuator."""
-    return i._replace(
-        actuation=i.actuation._replace(noise_std=i.actuation.noise_std + np.float32(m))
-    )
+    std = np.hypot(i.actuation.noise_std, np.float32(m))
+    return i._replace(actuation=i.actuation._replace(noise_std=std))
 
 
 @injector("ms")
 def actuator_lag(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """Actuators follow a command with a first-order lag of time constant m ms."""
-    return i._replace(actuation=i.actuation._replace(lag_s=np.float32(m / 1e3)))
+    lag = i.actuation.lag_s + np.float32(m / 1e3)
+    return i._replace(actuation=i.actuation._replace(lag_s=lag))
 
 
 @injector("1")
 def actuator_saturation(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """Commands beyond the share 1 - m of full scale are clipped."""
-    left = np.maximum(i.actuation.saturation - np.float32(m), 0.0)
+    left = np.minimum(i.actuation.saturation, np.maximum(np.float32(1.0) - np.float32(m), 0.0))
     return i._replace(actuation=i.actuation._replace(saturation=left))
 
 
@@ -240,6 +249,11 @@ def motor_fault(
     """From at_s on one motor, drawn unless named, has the share 1 - m of its torque and limit."""
     chosen = int(rng.integers(robot.model.nu)) if actuator is None else int(actuator)
     gain = i.fault.gain_scale.copy()
+    if (gain != 1).any() and i.fault.at_s != np.float32(at_s):
+        raise errors.UserError(
+            f"motor_fault: one motor fails at {i.fault.at_s:g} s and another at {at_s:g} s; in an"
+            " episode all that fail do so at one moment."
+        )
     gain[chosen] *= max(0.0, 1.0 - m)
     return i._replace(fault=i.fault._replace(at_s=np.float32(at_s), gain_scale=gain))
 
@@ -338,7 +352,10 @@ def push(
     direction = (
         [np.sign(np.cos(heading)), 0, 0] if planar else [np.cos(heading), np.sin(heading), 0]
     )
-    slot = int(np.argmin(np.abs(i.push.force_w_n).sum(axis=1)))
+    free = np.flatnonzero(~i.push.force_w_n.any(axis=1))
+    if not free.size:
+        raise errors.UserError(f"push: an episode takes {PUSHES} pushes; this is one more.")
+    slot = int(free[0])
     force = np.asarray(direction) * m * robot.mass_kg / duration_s
     p = i.push._replace(
         at_s=_set(i.push.at_s, slot, at_s),
@@ -357,6 +374,11 @@ def initial_pose(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
         if channel.group == "joint_position":
             offset[k] += m * rng.uniform(-1, 1)
     return i._replace(start=i.start._replace(qpos_offset=offset))
+
+
+def _either(one: np.ndarray, other: float) -> np.ndarray:
+    """The chance that at least one of two independent things happens."""
+    return np.float32(one + np.float32(other) - one * np.float32(other))
 
 
 def _plant(i: Injection, **fields: np.ndarray) -> Injection:

@@ -140,3 +140,55 @@ def test_a_weak_servo_gives_less_at_its_limit_too_and_a_torque_motor_needs_no_li
     np.testing.assert_allclose(servo.force_limit_scale, 0.6, rtol=1e-6)
     np.testing.assert_allclose(motor.gain_scale, 0.6, rtol=1e-6)
     np.testing.assert_allclose(motor.force_limit_scale, 1.0)
+
+
+def both(name, one, other, one_options=None, other_options=None):
+    """Two departures of a kind in one episode."""
+    robot, rng = robot_for(name), np.random.default_rng(0)
+    shared, injection = OPTIONS.get(name, {}), neutral_of(robot_for(name))
+    for magnitude, options in ((one, one_options), (other, other_options)):
+        given = {**shared, **(options or {})}
+        injection = inject(injection, robot, name, magnitude, rng, "test", **given)
+    return injection
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other", "alone"),
+    [
+        ("sensor_noise", 3.0, 4.0, 5.0),  # squares add
+        ("action_noise", 0.3, 0.4, 0.5),
+        ("sensor_bias", 0.1, 0.2, 0.3),
+        ("sensor_resolution", 0.1, 0.2, 0.2),  # the coarser one
+        ("observation_latency", 5.0, 7.0, 12.0),
+        ("observation_jitter", 5.0, 7.0, 12.0),
+        ("observation_loss", 0.5, 0.5, 0.75),  # lost by either of two independent causes
+        ("action_latency", 5.0, 7.0, 12.0),
+        ("action_jitter", 5.0, 7.0, 12.0),
+        ("action_loss", 0.5, 0.5, 0.75),
+        ("actuator_lag", 10.0, 20.0, 30.0),
+        ("torque_limit", 0.5, 0.5, 0.75),  # factors multiply
+        ("actuator_saturation", 0.2, 0.3, 0.3),  # the tighter one
+        ("actuator_slew", 100.0, 50.0, 100.0),  # the slower one
+    ],
+)
+def test_two_of_a_kind_compose_as_their_causes_would(name, one, other, alone):
+    pairs = zip(leaves(both(name, one, other)), leaves(made(name, alone)), strict=True)
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_two_pushes_happen_each_at_its_time_and_a_third_is_refused():
+    found = both("push", 1.0, 2.0, {"at_s": 1.0}, {"at_s": 3.0}).push
+    assert found.at_s.tolist() == [1.0, 3.0]
+    force_n = np.linalg.norm(found.force_w_n, axis=1)
+    np.testing.assert_allclose(force_n, ROBOT.mass_kg * np.array([1.0, 2.0]) / 0.1, rtol=1e-5)
+    with pytest.raises(errors.UserError, match="an episode takes 2 pushes"):
+        inject(both("push", 1.0, 2.0), ROBOT, "push", 1.0, np.random.default_rng(0), "test")
+
+
+def test_two_motors_fail_at_one_moment_or_not_at_all():
+    at_s = {"at_s": 1.0}
+    found = both("motor_fault", 0.5, 0.25, at_s | {"actuator": 0}, at_s | {"actuator": 1}).fault
+    assert found.gain_scale.tolist() == [0.5, 0.75, 1.0]
+    with pytest.raises(errors.UserError, match="one motor fails at 1 s and another at 2 s"):
+        both("motor_fault", 0.5, 0.5, at_s, {"at_s": 2.0})
