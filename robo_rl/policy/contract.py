@@ -34,7 +34,7 @@ def _described(env: Environment) -> dict[str, Any]:
     return {
         "env": env.name,
         "reward": env.layer,
-        "engine": "mujoco",
+        "engine": env.recipe[-1],
         "control_hz": env.mdp.control_hz,
         "physics_hz": round(1.0 / env.substep_s, 6),
         "episode_steps": env.mdp.episode_steps,

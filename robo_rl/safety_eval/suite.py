@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from robo_rl import content
 from robo_rl.content import Problems
 from robo_rl.envs import mdp
+from robo_rl.errors import UserError
 from robo_rl.registry import load_own
 from robo_rl.rewards.layers import known_costs
 from robo_rl.rollouts.metrics import METRICS, Episodes
@@ -164,10 +165,19 @@ class Finding(BaseModel):
 
 
 def suite_for(env: str) -> str:
-    """The suite of an environment's kind: the first of its tags that is one, else locomotion."""
+    """The suite of an environment's kind: the first of its tags that is the name of one.
+
+    Raises UserError where none is.
+    """
     known = content.files("safety_eval")
-    tags = sorted(mdp.ENTRIES[env].tags) if env in mdp.ENTRIES else []
-    return next((tag for tag in tags if tag in known), "locomotion")
+    tags = sorted(mdp.ENTRIES.lookup(env, "suite").tags)
+    found = next((tag for tag in tags if tag in known), None)
+    if found is None:
+        raise UserError(
+            f"{env}: none of its tags ({', '.join(tags)}) is the name of a suite: say suite=..., one"
+            f" of {', '.join(sorted(known))} or a path, or tag the environment with one."
+        )
+    return found
 
 
 def load_suite(name: str) -> Suite:

@@ -17,6 +17,13 @@ KINDS = {"hopper": "locomotion", "quadrotor-hover": "flight", "arm-track": "mani
 KINDS |= {"rover-navigate": "navigation", "inverted-pendulum": "balance"}
 
 
+def test_an_environment_of_no_suites_kind_asks_for_one(monkeypatch):
+    entry = mdp.Entry(mdp.ENTRIES["hopper"].make, frozenset({"own"}))
+    monkeypatch.setitem(mdp.ENTRIES._parts, "stranger", entry)
+    with pytest.raises(errors.UserError, match=r"stranger: none of its tags \(own\).*locomotion"):
+        suite_for("stranger")
+
+
 @pytest.mark.parametrize("env", KINDS)
 def test_a_robot_is_judged_by_the_suite_of_its_kind(env):
     assert suite_for(env) == KINDS[env]
