@@ -174,8 +174,8 @@ def suite_for(env: str) -> str:
     found = next((tag for tag in tags if tag in known), None)
     if found is None:
         raise UserError(
-            f"{env}: none of its tags ({', '.join(tags)}) is the name of a suite: say suite=..., one"
-            f" of {', '.join(sorted(known))} or a path, or tag the environment with one."
+            f"{env}: none of its tags ({', '.join(tags)}) is the name of a suite: say suite=...,"
+            f" one of {', '.join(sorted(known))} or a path, or tag the environment with one."
         )
     return found
 
