@@ -49,6 +49,8 @@ class Goal(NamedTuple):
     judged_by: str  # the metric of the error that is held against it
     settled_s: float = 1.0  # how long before the end the error counts as settled
     place_axes: int = 0  # leading numbers of the goal that are a place in the world, m
+    # what an episode is judged by where the error that is learnt from leaves something out
+    judged: Callable[[Robot, Signals], Array] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ N episodes in lockstep, signals recorded.
 
 import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -255,7 +256,7 @@ class _Jitted(NamedTuple):
 def _jitted(env: Environment) -> _Jitted:
     def one(state: State, action: Array) -> tuple[State, Any]:
         after = env.step_unless_done(state, action)
-        return after, _row(state, after, action)
+        return after, _row(state, after, action) | {"goal_error": _judged_error(env, state, after)}
 
     def chunk(state: State, network: Any, activation: str, head: str) -> Any:
         def act(s: State, _: None) -> tuple[State, Any]:
@@ -268,6 +269,15 @@ def _jitted(env: Environment) -> _Jitted:
         chunk=jax.jit(chunk, static_argnums=(2, 3)),
         open_loop=jax.jit(lambda state, actions: jax.lax.scan(one, state, actions)),
     )
+
+
+def _judged_error(env: Environment, before: State, after: State) -> Array:
+    """How far off the task each robot is judged to be in a step, [N]: the goal then in force."""
+    goal = env.mdp.goal
+    if goal is None or goal.judged is None:
+        return after.signals.goal_error
+    asked = after.signals._replace(goal=before.signals.goal)
+    return jax.vmap(partial(goal.judged, env.robot))(asked)
 
 
 def _row(before: State, after: State, action: Array) -> dict[str, Any]:
@@ -284,7 +294,6 @@ def _row(before: State, after: State, action: Array) -> dict[str, Any]:
         "base_position_w_m": s.base_position_w_m,
         "base_velocity_w_mps": s.base_velocity_w_mps,
         "tilt_rad": jax.vmap(tilt_rad)(s),
-        "goal_error": s.goal_error,
         "positive_power_w": jnp.sum(s.positive_power_w, axis=-1),
         "absolute_power_w": jnp.sum(2.0 * s.positive_power_w - s.power_w, axis=-1),
     }

@@ -12,6 +12,8 @@ from robo_rl.envs.mdp import MEAN, SETTLED, Goal
 from robo_rl.robots.robot import Robot
 from robo_rl.robots.signals import Signals, velocity_in_base
 
+TURN_ARM_M = 1.0  # 1 rad/s of turning counts as 1 m/s, as in legged_gym's tracking rewards
+
 
 def reach(
     frame: str,
@@ -65,7 +67,8 @@ def joint_waves(
     """A smooth joint trajectory: per joint a sine of drawn amplitude, period and phase.
 
     Amplitudes reach `share` of half the joint's range, around its middle and what lean_rad adds to
-    that by the joint's name. The goal is the reference now and ahead_s later, [2 * nu].
+    that by the joint's name. The goal is the reference now and ahead_s later, [2 * nu]. The error
+    is the root mean square over the joints; an episode is judged by the joint that is farthest off.
     """
 
     def at(robot: Robot, key: Array, time_s: Array) -> Array:
@@ -82,10 +85,13 @@ def joint_waves(
         return ((low + high) / 2 + lean + waves).reshape(-1)
 
     def error(robot: Robot, s: Signals) -> Array:
-        reference = s.goal[: robot.model.nu]
-        return jnp.sqrt(jnp.mean((s.qpos - reference) ** 2))
+        return jnp.sqrt(jnp.mean((s.qpos - s.goal[: robot.model.nu]) ** 2))
 
-    return Goal("joints along a smooth trajectory", at, error, "rad (rms)", tolerance_rad, MEAN)
+    def farthest(robot: Robot, s: Signals) -> Array:
+        return jnp.max(jnp.abs(s.qpos - s.goal[: robot.model.nu]))
+
+    what = "every joint along a smooth trajectory"
+    return Goal(what, at, error, "rad", tolerance_rad, MEAN, judged=farthest)
 
 
 def hold(height_m: float, tolerance_m: float) -> Goal:
@@ -124,7 +130,8 @@ def walk(
     """A velocity command, another every so often, and the phase of a gait clock.
 
     The goal is forward and sideways velocity m/s and yaw rate rad/s, base frame, then sine and
-    cosine of the clock. One command in ten is to stand.
+    cosine of the clock. One command in ten is to stand. The error is that of the base's velocity;
+    an episode is judged by that of a point TURN_ARM_M away from it, so that turning counts too.
     """
 
     def at(robot: Robot, key: Array, time_s: Array) -> Array:
@@ -144,8 +151,12 @@ def walk(
     def error(robot: Robot, s: Signals) -> Array:
         return jnp.linalg.norm(velocity_in_base(s)[:2] - s.goal[:2])
 
+    def of_a_point(robot: Robot, s: Signals) -> Array:
+        turning = TURN_ARM_M * (s.qvel[5] - s.goal[2])
+        return jnp.hypot(error(robot, s), turning)
+
     what = f"a velocity command every {every_s:g} s"
-    return Goal(what, at, error, "m/s", tolerance_mps, MEAN)
+    return Goal(what, at, error, "m/s", tolerance_mps, MEAN, judged=of_a_point)
 
 
 def planar_distance_m(robot: Robot, s: Signals) -> Array:

@@ -81,6 +81,31 @@ def test_the_arms_trajectory_leans_back_and_stays_clear_of_the_table():
     assert min(map(clearance_m, tracks.reshape(-1, model.nu))) > 0.02
 
 
+def judged(env, **signals):
+    """What an episode would be judged by, the error that is learnt from, of these signals."""
+    start = jax.eval_shape(env.reset, KEY).signals
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), start)
+    seen = blank._replace(base_rotation=jnp.eye(3))._replace(**signals)
+    goal = env.mdp.goal
+    return float(goal.judged(env.robot, seen)), float(goal.error(env.robot, seen))
+
+
+def test_a_walk_is_judged_by_its_turning_too():
+    command = jnp.array([0.5, 0.0, 0.3, 0.0, 0.0])
+    env = make("quadruped-velocity")
+    turning = {"base_velocity_w_mps": jnp.array([0.5, 0.0, 0.0]), "goal": command}
+    against = jnp.zeros(env.robot.model.nv).at[5].set(-0.3)
+    assert judged(env, qvel=against, **turning) == pytest.approx((0.6, 0.0), abs=1e-6)
+    slow = turning | {"base_velocity_w_mps": jnp.zeros(3)}
+    assert judged(env, qvel=against, **slow) == pytest.approx((np.hypot(0.6, 0.5), 0.5), abs=1e-6)
+
+
+def test_an_arm_is_judged_by_the_joint_that_is_farthest_off():
+    off = jnp.array([0.0, 0.0, -0.3, 0.0, 0.0, 0.0])
+    expected = (0.3, 0.3 / np.sqrt(6))
+    assert judged(make("arm-track"), qpos=off, goal=jnp.zeros(12)) == pytest.approx(expected)
+
+
 def test_the_error_of_a_hover_is_the_distance_from_its_point():
     env = make("quadrotor-hover")
     bits, readout = env.engine.place(
