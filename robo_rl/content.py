@@ -21,6 +21,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _PACKAGE = Path(__file__).resolve().parent
 OWN = "ROBO_RL_ENVS"
+LARGEST_SEED = 2**32 - 1  # random keys are made of 32 bits: a larger one would repeat a smaller
 FOLDERS = ("envs", "rewards", "scenarios", "safety_eval", "sim2real", "configs")
 
 

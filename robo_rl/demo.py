@@ -31,7 +31,6 @@ class DemoConfig(Strict):
     safety_episodes: int
     gap_episodes: int
     gap_levels: int
-    gap_episode_s: float
     out: str = "runs/demo"
 
 
@@ -88,7 +87,6 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
             run,
             episodes=config.gap_episodes,
             levels=config.gap_levels,
-            episode_s=config.gap_episode_s,
             on_progress=_into(bars, departures),
         )
     safety_page = study_report.write(
@@ -99,8 +97,7 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
     gap_page = gap_report.write(
         measured,
         run / "gap",
-        f"robo-rl gap {run} episodes={config.gap_episodes} levels={config.gap_levels}"
-        f" episode_s={config.gap_episode_s}",
+        f"robo-rl gap {run} episodes={config.gap_episodes} levels={config.gap_levels}",
     )
     console.print("4 of 4  checklist")
     checked = checklist.checklist(run)

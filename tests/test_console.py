@@ -196,7 +196,7 @@ def test_every_command_of_the_readme_runs(tmp_path):
     (tmp_path / "own.xml").write_text(model)
     (tmp_path / "small.yaml").write_text(SUITE)
     (tmp_path / "profile.yaml").write_text(PROFILE)
-    demo = ("ppo_steps=256", "sac_steps=128", "gap_levels=1", "gap_episode_s=0.4")
+    demo = ("ppo_steps=256", "sac_steps=128", "gap_levels=1")
     demo += ("safety_episodes=2", "gap_episodes=14", "env=inverted-pendulum")
     judged = (Exit.REJECT, Exit.CONDITIONAL)
     for words, statuses in (

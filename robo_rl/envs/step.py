@@ -20,7 +20,7 @@ from robo_rl.engines import ENGINES
 from robo_rl.engines.base import Array, Engine, Readout, split_sample
 from robo_rl.envs import mdp
 from robo_rl.injection import actuation, sensors
-from robo_rl.injection.episode import Injection, longest_latency_s, neutral, plant_at, wrench_at
+from robo_rl.injection.episode import Injection, longest_latency_s, neutral, plant_at, wrench_over
 from robo_rl.registry import load_own
 from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
 from robo_rl.robots.robot import Robot, load_robot
@@ -190,7 +190,7 @@ class Environment:
         sound = jnp.all(jnp.isfinite(action))  # physics is never handed anything else
         wanted = jnp.where(sound, jnp.clip(action, -1.0, 1.0), 0.0)
         driving, command = self._drive(state, wanted)
-        wrench = wrench_at(state.injection, time_s, self.robot.model.nbody)
+        wrench = wrench_over(state.injection, time_s, self.control_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
         bits, readout = self.engine.step(
             state.bits, self.to_ctrl(command), wrench, plant, jnp.asarray(active)
@@ -284,7 +284,7 @@ class Environment:
         A latency beyond its memory is refused.
         """
         longest_s = max(longest_latency_s(injection))
-        if longest_s > self.history_s + 1e-9:
+        if longest_s > self.history_s * (1 + 1e-6) + 1e-9:  # single precision
             raise errors.UserError(
                 f"{self.name}: a latency of {1e3 * longest_s:g} ms was asked for, but this"
                 f" environment remembers {1e3 * self.history_s:g} ms. Build it with make(...,"

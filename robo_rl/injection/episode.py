@@ -68,16 +68,21 @@ def neutral(model: mujoco.MjModel, channels: int) -> Injection:
     )
 
 
-def wrench_at(injection: Injection | None, time_s: Array, bodies: int) -> Array | None:
-    """The external wrench on every body at a moment, [bodies, 6].
+def wrench_over(
+    injection: Injection | None, time_s: Array, control_s: float, bodies: int
+) -> Array | None:
+    """The mean external wrench on every body over the control step from time_s on, [bodies, 6].
 
-    Force N and torque N m, world frame.
+    Force N and torque N m, world frame. A push that covers a share of the step has that share of
+    its force, so that its impulse is right however its times lie between the steps.
     """
     if injection is None:
         return None
     push = injection.push
-    on = (time_s >= push.at_s) & (time_s < push.at_s + push.duration_s)
-    slot = jnp.where(on[:, None], jnp.concatenate([push.force_w_n, push.torque_w_nm], axis=1), 0.0)
+    begins = jnp.maximum(push.at_s, time_s)
+    ends = jnp.minimum(push.at_s + push.duration_s, time_s + control_s)
+    share = jnp.clip((ends - begins) / control_s, 0.0, 1.0)
+    slot = share[:, None] * jnp.concatenate([push.force_w_n, push.torque_w_nm], axis=1)
     target = push.body[:, None] == jnp.arange(bodies)[None]
     return jnp.einsum("kb,kf->bf", target.astype(jnp.float32), slot)
 

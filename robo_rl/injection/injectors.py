@@ -347,6 +347,8 @@ def push(
 
     Planar robots are pushed forward or backward by a coin, others in a uniform direction.
     """
+    if duration_s <= 0:
+        raise errors.UserError(f"push: duration_s={duration_s:g}: it would push for no time.")
     heading = rng.uniform(0, 2 * np.pi)
     planar = robot.model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE
     direction = (
@@ -376,7 +378,7 @@ def initial_pose(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     return i._replace(start=i.start._replace(qpos_offset=offset))
 
 
-def _either(one: np.ndarray, other: float) -> np.ndarray:
+def _either(one: Any, other: float) -> Any:
     """The chance that at least one of two independent things happens."""
     return np.float32(one + np.float32(other) - one * np.float32(other))
 

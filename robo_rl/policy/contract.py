@@ -4,6 +4,7 @@ What it observes and commands, at which rate, on which body.
 """
 
 import functools
+import itertools
 import os
 import platform
 import re
@@ -99,9 +100,24 @@ def _table_mismatches(kind: str, stored: Any, now: list[dict[str, Any]]) -> list
     return [f"{kind} entry {i} is {a}, now {b}" for i, (a, b) in pairs if a != b]
 
 
+def _shape_mismatches(policy: Policy, env: Environment) -> list[str]:
+    """Where the network's layers fit neither each other nor the observation and the action."""
+    net = policy.network
+    sizes = [env.observation_size, *(len(b) for b in net.biases[:-1]), env.action_size]
+    wanted = [*itertools.pairwise(sizes)]
+    found = [tuple(weight.shape) for weight in net.weights]
+    ends = [len(bias) for bias in net.biases]
+    if found == wanted and ends == sizes[1:] and net.mean.shape == net.std.shape == (sizes[0],):
+        return []
+    return [
+        f"a network of layers {found} for {net.mean.size} observations, now {sizes[0]} observations"
+        f" and {sizes[-1]} actions"
+    ]
+
+
 def demand_fit(policy: Policy, env: Environment) -> None:
     """Raises UserError that names everything in which a policy and an environment do not fit."""
-    if found := mismatches(policy.contract, env):
+    if found := [*mismatches(policy.contract, env), *_shape_mismatches(policy, env)]:
         raise UserError(
             f"the policy's contract does not fit {env.name!r} as it is now: it was stored with "
             + "; ".join(found)

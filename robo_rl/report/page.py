@@ -4,6 +4,9 @@ The same blocks become self-contained HTML, Markdown with the figures beside it,
 """
 
 import base64
+import contextlib
+import os
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -11,7 +14,11 @@ from urllib.parse import quote
 import jinja2
 
 from robo_rl import files
+from robo_rl.content import read_json
+from robo_rl.errors import UserError
 
+WRITTEN = ("results.json", "report.html", "report.md", "junit.xml")  # what a study leaves
+BUNDLE = {"meta.npy", "actions.npy", "final_bits.npy"}  # what every replay bundle holds
 VERDICT_STYLE = {
     "PASS": ("good", "✔"),
     "ACCEPT": ("good", "✔"),
@@ -84,16 +91,51 @@ class Report(NamedTuple):
     sections: tuple[Section, ...]
 
 
+def claim(folder: Path) -> None:
+    """Makes a place for a report before the study is run; nothing is written.
+
+    What an earlier study left there goes, so that no old verdict stands beside a study that failed.
+    Raises UserError where it is no folder, cannot be written to, or holds files of a report's names
+    that no study wrote.
+    """
+    standing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not standing.is_dir() or not os.access(standing, os.W_OK):
+        raise UserError(f"out={folder}: {standing} is no folder that can be written to.")
+    found = [name for name in WRITTEN if (folder / name).exists()]
+    if found and not _is_a_studys(folder):
+        raise UserError(
+            f"out={folder}: it holds {', '.join(found)}, which no study of this suite wrote."
+            " Nothing was touched; name another folder."
+        )
+    bundles = filter(_is_a_bundle, (folder / "replays").glob("*.npz"))
+    for path in (*(folder / name for name in found), *bundles):
+        path.unlink()
+
+
+def _is_a_bundle(path: Path) -> bool:
+    with contextlib.suppress(OSError, zipfile.BadZipFile):
+        return set(zipfile.ZipFile(path).namelist()) >= BUNDLE
+    return False
+
+
+def _is_a_studys(folder: Path) -> bool:
+    """Whether a study's results.json stands there; it is the first file that a study writes."""
+    try:
+        return {"title", "verdict", "why", "versions"} <= read_json(folder / "results.json").keys()
+    except UserError:
+        return False
+
+
 def write_report(folder: Path, report: Report, data: dict[str, Any]) -> Path:
-    """Writes report.html, report.md with figures/, and results.json; returns the HTML's path."""
-    files.write_text(folder / "report.html", to_html(report))
-    files.write_text(folder / "report.md", to_markdown(report))
-    for block in (b for s in report.sections for b in s.blocks if isinstance(b, Figure)):
-        files.write_text(folder / "figures" / f"{block.name}.svg", block.svg)
+    """Writes results.json, report.html, report.md with figures/; returns the HTML's path."""
     files.write_json(
         folder / "results.json",
         {"title": report.title, "verdict": report.verdict, "why": report.why, **data},
     )
+    files.write_text(folder / "report.html", to_html(report))
+    files.write_text(folder / "report.md", to_markdown(report))
+    for block in (b for s in report.sections for b in s.blocks if isinstance(b, Figure)):
+        files.write_text(folder / "figures" / f"{block.name}.svg", block.svg)
     return folder / "report.html"
 
 

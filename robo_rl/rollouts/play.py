@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from robo_rl.content import LARGEST_SEED
 from robo_rl.engines.base import Array
 from robo_rl.envs.step import Environment, State
+from robo_rl.errors import UserError
 from robo_rl.injection.episode import Injection
 from robo_rl.policy.stored import Network, Policy
 from robo_rl.robots.signals import tilt_rad
@@ -78,7 +80,12 @@ class Track(NamedTuple):
 
 
 def episode_keys(seed: int, episodes: int) -> Array:
-    """The key of each episode: episode i of a seed is the same whatever else is run beside it."""
+    """The key of each episode: episode i of a seed is the same whatever else is run beside it.
+
+    Raises UserError for a seed beyond 0 to LARGEST_SEED.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed={seed}: a whole number from 0 to {LARGEST_SEED} was expected.")
     root = jax.random.key(seed)
     return jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(episodes))
 

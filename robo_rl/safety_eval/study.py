@@ -90,6 +90,11 @@ def study(
     )
 
 
+def default_suite(run: Path) -> str:
+    """The name of the suite that judges a run where none is named: that of its robot's kind."""
+    return suite_for(str(load_policy(run).contract.get("env")))
+
+
 def environment_of(policy: Policy) -> Environment:
     """The environment that a policy's contract names; raises UserError where they do not fit."""
     name, layer = (str(policy.contract.get(key)) for key in ("env", "reward"))

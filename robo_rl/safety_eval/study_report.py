@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -32,14 +31,13 @@ def write(result: SafetyResult, folder: Path, command: str, replays: int = REPLA
     What an earlier study left in the folder is removed first, so that nothing stale lies beside the
     new verdict. replays: bundles per scenario at most, every failing criterion among them.
     """
-    for stale in ("results.json", "report.html", "report.md", "junit.xml"):
-        (folder / stale).unlink(missing_ok=True)
-    shutil.rmtree(folder / "replays", ignore_errors=True)
+    report.claim(folder)
     written = _write_replays(result, folder / "replays", replays)
-    files.write_text(folder / "junit.xml", junit(result))
-    return report.write_report(
+    page = report.write_report(
         folder, _report(result, command, written, folder), _data(result, command, written)
     )
+    files.write_text(folder / "junit.xml", junit(result))
+    return page
 
 
 def junit(result: SafetyResult) -> str:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,9 @@ class Sweep(NamedTuple):
     why: str
 
 
+Judged = TypeVar("Judged", Sweep, Transfer)
+
+
 class GapResult(NamedTuple):
     """The study's findings."""
 
@@ -89,12 +92,7 @@ def gap(
     profile_name: the robot's own profile if left out. episode_s: shorter episodes than the task's.
     The undisturbed episodes are run on the other engines as well.
     """
-    least = math.ceil(math.log(0.05) / math.log(SUCCESS_FLOOR))
-    if episodes < least:
-        raise UserError(
-            f"gap: episodes={episodes} cannot show a success rate of {SUCCESS_FLOOR:.0%}; at least"
-            f" {least} are needed."
-        )
+    _demand_evidence(episodes, levels)
     policy = load_policy(run)
     nominal = make(str(policy.contract.get("env")), str(policy.contract.get("reward")))
     contract.demand_fit(policy, nominal)
@@ -122,9 +120,13 @@ def gap(
         )
     criterion = success_of(env, returns[0])
     success = criterion.of(env, track).reshape(-1, episodes)
+    short = _too_short(env, nominal)
     transfers = tuple(
-        transfer(policy, env, engine, seed, returns[0], criterion, SUCCESS_FLOOR, on_progress)
+        _only_failures(found, short)
         for engine in ENGINES
+        for found in [
+            transfer(policy, env, engine, seed, returns[0], criterion, SUCCESS_FLOOR, on_progress)
+        ]
     )
     low, high = rate_bounds(int(success[0].sum()), episodes)
     nominal_success = Interval(low, float(success[0].mean()), high)
@@ -133,7 +135,7 @@ def gap(
         env,
         profile,
         tuple(
-            _untested(sweep, plan, env, nominal, criterion)
+            _only_failures(_untested(sweep, plan, env), short)
             for sweep, plan in zip(_sweeps(plans, profile, success, returns), plans, strict=True)
         ),
         skipped,
@@ -145,6 +147,17 @@ def gap(
         env.mdp.episode_s,
         transfers,
     )
+
+
+def _demand_evidence(episodes: int, levels: int) -> None:
+    least = math.ceil(math.log(0.05) / math.log(SUCCESS_FLOOR))
+    if episodes < least:
+        raise UserError(
+            f"gap: episodes={episodes} cannot show a success rate of {SUCCESS_FLOOR:.0%}; at least"
+            f" {least} are needed."
+        )
+    if levels < 1:
+        raise UserError(f"gap: levels={levels}: with no level nothing is tried; 1 or more.")
 
 
 def neutral_of(robot: Robot) -> Injection:
@@ -232,21 +245,28 @@ def _sweeps(
         yield _sweep(plan, profile, success[rows], returns[rows])
 
 
-def _untested(
-    sweep: Sweep, plan: _Plan, env: Environment, nominal: Environment, success: Success
-) -> Sweep:
-    """The sweep, UNKNOWN where its episodes were too short to show anything but a failure.
+def _untested(sweep: Sweep, plan: _Plan, env: Environment) -> Sweep:
+    """The sweep, UNKNOWN where its episodes were too short for the departure to act."""
+    run_s = env.mdp.episode_s
+    if plan.acts_by_s < run_s:
+        return sweep
+    why = f"not tested: it acts {plan.acts_by_s:g} s after the start of {run_s:g} s episodes"
+    return sweep._replace(verdict="UNKNOWN", why=why)
 
-    Too short for the departure to act, or for a task that is done by lasting.
-    """
+
+def _too_short(env: Environment, nominal: Environment) -> str:
+    """Why episodes shorter than the task show nothing but failures; "" where they are not."""
     run_s, task_s = env.mdp.episode_s, nominal.mdp.episode_s
-    if plan.acts_by_s >= run_s:
-        why = f"not tested: it acts {plan.acts_by_s:g} s after the start of {run_s:g} s episodes"
-        return sweep._replace(verdict="UNKNOWN", why=why)
-    if success.metric == "fell" and run_s < task_s and sweep.verdict in ("GREEN", "AMBER"):
-        why = f"not tested: the task is to last {task_s:g} s, and episodes lasted {run_s:g} s"
-        return sweep._replace(verdict="UNKNOWN", why=why)
-    return sweep
+    if run_s >= task_s:
+        return ""
+    return f"not tested: the task lasts {task_s:g} s, and episodes lasted {run_s:g} s"
+
+
+def _only_failures(found: Judged, short: str) -> Judged:
+    """The finding; UNKNOWN where it is no failure and the episodes were too short for more."""
+    if not short or found.verdict not in ("GREEN", "AMBER"):
+        return found
+    return found._replace(verdict="UNKNOWN", why=f"{short}; {found.why}")
 
 
 def _sweep(
@@ -320,16 +340,18 @@ def crossing(magnitudes: NDArray[np.float64], rates: NDArray[np.float64], floor:
 def margin_verdict(margin: Interval | None, largest: float | None) -> tuple[str, str]:
     """GREEN where the margin's lower bound is at least 2, AMBER at least 1, RED below.
 
-    UNKNOWN unmeasured.
+    What did not break is known up to the largest multiple that was tried, and no further. UNKNOWN
+    where nobody measured the magnitude, or it was not reached.
     """
     if margin is None or largest is None:
         return "UNKNOWN", "the real magnitude has not been measured"
     text = f"breaks at {bounded_text(margin, largest)} times the measured magnitude"
-    if margin.low >= GREEN_MARGIN:
+    shown = min(margin.low, largest)
+    if shown >= GREEN_MARGIN:
         return "GREEN", text
-    if margin.low >= AMBER_MARGIN:
+    if shown >= AMBER_MARGIN:
         return "AMBER", text
-    return "RED", text
+    return ("RED" if math.isfinite(margin.low) else "UNKNOWN"), text
 
 
 def bounded_text(margin: Interval, largest: float) -> str:

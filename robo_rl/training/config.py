@@ -86,7 +86,7 @@ class TrainConfig(Strict):
     randomize: str | None = None  # a profile whose trained ranges every episode is drawn from
     curriculum: bool = False  # opens each row of `randomize` as far as the policy copes with it
     start: str | None = None  # a run whose weights it starts from, instead of random ones
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=content.LARGEST_SEED)] = 0
     out: Annotated[str, Field(min_length=1)]
     eval_points: Annotated[int, Field(ge=0)] = 10
     eval_episodes: Positive = 8

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from robo_rl import errors
-from robo_rl.injection.episode import plant_at, wrench_at
+from robo_rl.injection.episode import plant_at, wrench_over
 from robo_rl.injection.injectors import INJECTORS, NotApplicableError, inject
 from robo_rl.robots.robot import load_robot
 from robo_rl.sim2real.gap import neutral_of
@@ -74,13 +74,25 @@ def test_what_is_drawn_is_two_sided_and_differs_between_elements(name):
     assert abs(np.corrcoef(varying[:, 0], varying[:, 1])[0, 1]) < 0.5
 
 
-def test_a_push_changes_the_robots_velocity_by_its_magnitude():
-    injection = made("push", 0.5, at_s=1.0, duration_s=0.1)
-    during = np.asarray(wrench_at(injection, 1.05, ROBOT.model.nbody))
-    impulse = np.linalg.norm(during[ROBOT.base_body, :3]) * 0.1
-    assert impulse / ROBOT.mass_kg == pytest.approx(0.5)
-    for moment in (0.99, 1.1001):
-        assert not np.asarray(wrench_at(injection, moment, ROBOT.model.nbody)).any()
+@pytest.mark.parametrize(("at_s", "duration_s"), [(1.0, 0.1), (1.003, 0.1), (1.001, 0.001)])
+def test_a_push_changes_the_robots_velocity_by_its_magnitude_wherever_its_times_lie(
+    at_s, duration_s
+):
+    control_s, injection = 0.008, made("push", 0.5, at_s=at_s, duration_s=duration_s)
+    impulse_ns, times_s = np.zeros(6), control_s * np.arange(200)
+    for time_s in times_s:
+        wrench = wrench_over(injection, time_s, control_s, ROBOT.model.nbody)
+        impulse_ns += control_s * np.asarray(wrench)[ROBOT.base_body]
+    assert np.abs(impulse_ns[0]) == pytest.approx(0.5 * ROBOT.mass_kg, rel=1e-3)
+    assert not impulse_ns[1:].any()
+    for time_s in (at_s - control_s, at_s + duration_s):
+        wrench = wrench_over(injection, time_s, control_s, ROBOT.model.nbody)
+        assert np.abs(wrench).max() < 1e-2 * 0.5 * ROBOT.mass_kg / duration_s
+
+
+def test_a_push_of_no_time_is_refused():
+    with pytest.raises(errors.UserError, match="it would push for no time"):
+        made("push", 1.0, duration_s=0.0)
 
 
 def test_a_motor_at_half_strength_has_half_its_gain_and_half_its_torque_limit():
