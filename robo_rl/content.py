@@ -165,8 +165,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; anything else says which file and why."""
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """The object in a JSON file, which has these keys; anything else says which file and why."""
     try:
         value = json.loads(path.read_text())
     except OSError as error:
@@ -175,6 +175,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: an object was expected, found {type(value).__name__}.")
+    if missing := [key for key in needed if key not in value]:
+        raise UserError(f"{path}: not what was expected: {', '.join(missing)} missing in it.")
     return value
 
 

@@ -70,6 +70,9 @@ def place(tmp_path_factory):
     store(folder / "idle", pole, constant_network(pole, np.zeros(1)))
     hopper = make("hopper")
     store(folder / "alien", hopper, constant_network(hopper, np.zeros(3)))
+    store(folder / "two-headed", pole, constant_network(pole, np.zeros(2)))
+    (folder / "theirs").mkdir()
+    (folder / "theirs" / "report.md").write_text("a page of somebody's own")
     store(folder / "nan", pole, constant_network(pole, np.full(1, np.nan)))
     return folder
 
@@ -91,6 +94,12 @@ def test_no_two_outcomes_share_an_exit_status():
         ("good", ("baseline=alien",), Exit.ERROR, "is for 'hopper', not 'inverted-pendulum'"),
         ("good", ("baseline=nowhere",), Exit.USAGE, "no policy here"),
         ("good", ("suit=x",), Exit.USAGE, "Did you mean 'suite'"),
+        ("good", ("episodes=0",), Exit.USAGE, "a whole number >= 1"),
+        ("good", ("seed=4294967296",), Exit.USAGE, "the largest seed is 4294967295"),
+        ("good", ("replays=abc",), Exit.USAGE, "a whole number >= 0"),
+        ("good", ("out=small.yaml",), Exit.USAGE, "no folder that can be written to"),
+        ("good", ("out=theirs",), Exit.USAGE, "it holds report.md, which no study"),
+        ("two-headed", (), Exit.USAGE, "and biases [2], now 4 observations and 1 actions"),
     ],
 )
 def test_the_gate_reaches_the_shell(place, run, words, status, said):
@@ -99,6 +108,9 @@ def test_the_gate_reaches_the_shell(place, run, words, status, said):
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not (place / "MUJOCO_LOG.TXT").exists()
+    if status == Exit.USAGE:
+        assert "Safety suite" not in done.stdout  # nothing was run
+    assert (place / "theirs" / "report.md").read_text() == "a page of somebody's own"
 
 
 def test_a_fault_that_is_not_the_users_wording_is_an_internal_error(place):

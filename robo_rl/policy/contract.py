@@ -110,8 +110,8 @@ def _shape_mismatches(policy: Policy, env: Environment) -> list[str]:
     if found == wanted and ends == sizes[1:] and net.mean.shape == net.std.shape == (sizes[0],):
         return []
     return [
-        f"a network of layers {found} for {net.mean.size} observations, now {sizes[0]} observations"
-        f" and {sizes[-1]} actions"
+        f"a network for {net.mean.size} observations with weights {found} and biases {ends}, now"
+        f" {sizes[0]} observations and {sizes[-1]} actions"
     ]
 
 

@@ -179,7 +179,7 @@ def _gap_rows(run: Path) -> list[Row]:
                 command,
             )
         ]
-    data = _study(path, "sweeps")
+    data = read_json(path, "sweeps")
     stale = _stale(run, data.get("policy_sha256"))
     rows = []
     for sweep in data["sweeps"]:
@@ -223,7 +223,7 @@ def _margin(margin: dict[str, Any] | None) -> str:
 def _transfer_rows(run: Path) -> list[Row]:
     """One line per other engine that the gap study tried."""
     path = run / "gap" / "results.json"
-    data = _study(path, "sweeps") if path.is_file() else {}
+    data = read_json(path, "sweeps") if path.is_file() else {}
     stale = data and _stale(run, data.get("policy_sha256"))
     found = data.get("transfers") or [{"engine": "", "verdict": "UNKNOWN", "episodes": 0}]
     rows = []
@@ -259,7 +259,7 @@ def _safety_rows(run: Path) -> list[Row]:
         ]
     rows = []
     for path in found:
-        data = _study(path, *SAFETY_KEYS)
+        data = read_json(path, *SAFETY_KEYS)
         stale = _stale(run, data.get("policy_sha256"))
         suite = data["suite"]["name"]
         for name, criterion in data["criteria"].items():
@@ -351,7 +351,7 @@ def trained_seeds(run: Path, policy: Policy) -> set[Any]:
 def _regression_row(run: Path) -> Row:
     """The worst regression verdict of the safety studies that had a baseline."""
     found = sorted((run / "safety").glob("*/results.json"))
-    studies = [_study(path, *SAFETY_KEYS) for path in found]
+    studies = [read_json(path, *SAFETY_KEYS) for path in found]
     compared = [data for data in studies if data.get("baseline")]
     grade, evidence = Grade.UNKNOWN, "no baseline was given"
     if compared:
@@ -404,16 +404,6 @@ def _ladder_rows() -> list[Row]:
         )
         for k, (name, what) in enumerate(LADDER)
     ]
-
-
-def _study(path: Path, *keys: str) -> dict[str, Any]:
-    """A study's results; raises UserError where they are not those of one."""
-    data = read_json(path)
-    if missing := [key for key in (*keys, "policy_sha256") if key not in data]:
-        raise UserError(
-            f"{path}: no study's results ({', '.join(missing)} is missing): run it again."
-        )
-    return data
 
 
 def _stale(run: Path, digest: Any) -> bool:
