@@ -393,7 +393,8 @@ def test_a_failed_regression_is_red_in_the_checklist_and_a_passed_one_green(judg
 
     itself = verdict_of(*balanced)
     assert itself.verdict == "UNKNOWN" and "this very policy" in itself.evidence
-    assert (
+    equal = verdict_of(*judge("equal", balancing_network(pole, 0.95), balanced[0]))
+    assert equal.verdict == "GREEN"
         verdict_of(*judge("equal", balancing_network(pole, 0.95), balanced[0])).verdict == "GREEN"
     )
     run, result = judge("regressed", constant_network(pole, np.zeros(1)), balanced[0])
