@@ -395,8 +395,6 @@ def test_a_failed_regression_is_red_in_the_checklist_and_a_passed_one_green(judg
     assert itself.verdict == "UNKNOWN" and "this very policy" in itself.evidence
     equal = verdict_of(*judge("equal", balancing_network(pole, 0.95), balanced[0]))
     assert equal.verdict == "GREEN"
-        verdict_of(*judge("equal", balancing_network(pole, 0.95), balanced[0])).verdict == "GREEN"
-    )
     run, result = judge("regressed", constant_network(pole, np.zeros(1)), balanced[0])
     worse = verdict_of(run, result)
     assert worse.verdict == "RED" and "upright in nominal" in worse.evidence
