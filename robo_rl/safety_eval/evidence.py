@@ -100,14 +100,45 @@ def cover(suite: Suite, env: Environment) -> Coverage:
             missing[f"criterion {name}"] = f"it cannot fail: {env.name} never ends an episode early"
         else:
             criteria[name] = criterion.of_task(task) if task else criterion
-    for name in scenarios:
-        if not any(c.required and name not in c.exempt for c in criteria.values()):
-            missing[f"scenario {name}"] = "no required criterion judges it"
-    read = {c.cost for name, c in suite.criteria.items() if name in {*criteria, *excluded}}
-    read |= {s.removeprefix("cost/") for one in scenarios.values() for s in one.signals()}
-    for cost in sorted(costs - read):
+    decided = {name: c for name, c in suite.criteria.items() if name in {*criteria, *excluded}}
+    missing |= _unjudged(scenarios, criteria, decided)
+    for cost in sorted(costs - _read_costs(scenarios, decided)):
         missing[f"cost {cost}"] = f"{env.name} declares it and the suite does not read it"
     return Coverage(scenarios, criteria, excluded, missing)
+
+
+def _unjudged(
+    scenarios: Mapping[str, Scenario],
+    criteria: Mapping[str, Criterion],
+    decided: Mapping[str, Criterion],
+) -> dict[str, str]:
+    """What of the scenarios no criterion judges, with the reason.
+
+    criteria: those that apply; decided: those and what the suite leaves out on purpose.
+    """
+    missing = {}
+    for name, scenario in scenarios.items():
+        if not any(c.required and name not in c.exempt for c in criteria.values()):
+            missing[f"scenario {name}"] = "no required criterion judges it"
+        if scenario.require and not _judges_claim(decided, name):
+            missing[f"what scenario {name} requires"] = (
+                f"no criterion with metric: {ROBUSTNESS} judges it"
+            )
+    return missing
+
+
+def _judges_claim(criteria: Mapping[str, Criterion], scenario: str) -> bool:
+    """Whether one of the criteria is the scenario's own claim."""
+    return any(c.metric == ROBUSTNESS and scenario not in c.exempt for c in criteria.values())
+
+
+def _read_costs(
+    scenarios: Mapping[str, Scenario], criteria: Mapping[str, Criterion]
+) -> set[str | None]:
+    """The costs that criteria read, themselves or through the claims that they judge."""
+    judged = [one for name, one in scenarios.items() if _judges_claim(criteria, name)]
+    signals = {signal for one in judged for signal in one.signals()}
+    return {c.cost for c in criteria.values()} | {s.removeprefix("cost/") for s in signals}
 
 
 def _cannot_fail(criterion: Criterion, env: Environment, scenarios: list[Scenario]) -> bool:

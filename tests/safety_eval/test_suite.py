@@ -59,6 +59,48 @@ def test_a_collision_that_the_end_of_the_episode_forestalls_is_not_counted_as_av
     assert "before the trunk can reach the ground" in coverage.excluded["no_collision"]
 
 
+CLAIM = "claim: c.\nsource: s\nrequire: {r: {always: {cost/velocity: {below: 0.5}}}}\n"
+POLE_SUITE = """
+describe: test
+scenarios: [{scenarios}]
+episodes: 64
+most_episodes: 64
+non_inferiority_margin: 0.1
+criteria:
+  task: {{metric: task, max_rate: 0.1, required: true, reason: r}}
+  {more}
+"""
+
+
+def pole_coverage(folder, more="", scenarios="fast.yaml, nominal"):
+    """What of a suite with a scenario that requires a cost to stay low judges the pole."""
+    (folder / "fast.yaml").write_text(CLAIM)
+    path = folder / "own.yaml"
+    path.write_text(
+        POLE_SUITE.format(more=more, scenarios=scenarios.replace("fast", f"{folder}/fast"))
+    )
+    return cover(load_suite(str(path)), make("inverted-pendulum"))
+
+
+CLAIMS_HOLD = "r: {metric: robustness, at_least: 0, max_rate: 0.1, required: true, reason: r"
+
+
+@pytest.mark.parametrize(
+    ("more", "unjudged"),
+    [
+        ("", {"fast", "nominal"}),
+        (CLAIMS_HOLD + ", except: [nominal]}", {"nominal"}),
+        (CLAIMS_HOLD + "}", set()),
+    ],
+)
+def test_what_a_scenario_requires_is_judged_by_a_criterion_or_listed(tmp_path, more, unjudged):
+    missing = pole_coverage(tmp_path, more).not_judged
+    assert {
+        name for name in ("fast", "nominal") if f"what scenario {name} requires" in missing
+    } == (unjudged)
+    assert ("cost velocity" in missing) == ("fast" in unjudged)
+
+
 NOBODY = np.zeros(40, bool)
 
 
