@@ -73,14 +73,14 @@ def cover(suite: Suite, env: Environment) -> Coverage:
     costs = frozenset(cost.name for cost in env.rewards.costs)
     missing: dict[str, str] = {}
     scenarios = {}
-    for name in suite.scenarios:
-        scenario = load_scenario(name)
-        if scenario.name in excluded:
+    for name, source in suite.sources.items():
+        if name in excluded:
             continue
+        scenario = load_scenario(source)
         if reason := _obstacle(scenario, env, costs):
-            missing[f"scenario {scenario.name}"] = reason
+            missing[f"scenario {name}"] = reason
         else:
-            scenarios[scenario.name] = scenario
+            scenarios[name] = scenario
     if not scenarios:
         raise UserError(f"suite {suite.name}: no scenario applies to {env.name}: {missing}")
     criteria, task = {}, task_of(env)

@@ -2,11 +2,13 @@
 
 import enum
 import math
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from robo_rl import content
 from robo_rl.content import Problems
@@ -27,6 +29,7 @@ from robo_rl.verdicts import Verdict
 
 ROBUSTNESS = "robustness"  # the scenario's own claim, as a signed margin
 TASK = "task"  # stands for the metric and the bound that say whether the task is done
+MOST_SLACK = 3.0
 RISK = 0.05  # of a wrong PASS of a criterion, and of any wrong FAIL in a study
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -41,11 +44,21 @@ class Criterion(BaseModel):
     cost: str | None = None
     at_most: float | None = None
     at_least: float | None = None
-    slack: Annotated[float, Field(ge=1)] = 1.0  # of metric `task`: how often its bound is granted
+    slack: float = 1.0  # of metric `task`: how often its bound is granted
     max_rate: Share
     required: bool
     reason: str
     exempt: tuple[str, ...] = Field(default=(), alias="except")
+
+    @field_validator("slack")
+    @classmethod
+    def _little_slack(cls, slack: float) -> float:
+        if not 1.0 <= slack <= MOST_SLACK:
+            raise ValueError(
+                f"a number from 1 to {MOST_SLACK:g} was expected: wider than that, the criterion"
+                " says nothing about the task"
+            )
+        return slack
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Criterion":
@@ -97,13 +110,26 @@ class Suite(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
+    folder: Path = Field(exclude=True)  # the file's own; paths of scenarios are relative to it
     describe: str
-    scenarios: tuple[str, ...]
+    scenarios: tuple[str, ...]  # names, and paths of files
     episodes: Positive  # of each scenario to begin with
     most_episodes: Positive  # up to which an undecided scenario is doubled
     non_inferiority_margin: Share  # of episodes, and of a continuous metric's threshold
     criteria: dict[str, Criterion]
     not_for: dict[str, dict[str, str]] = {}  # environment -> criterion or scenario -> why not
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Every scenario by its own name: the name again, or where its file is.
+
+        A relative path is one beside the suite's file, else one in the working directory.
+        """
+        return {scenario_name(written): self._source(written) for written in self.scenarios}
+
+    def _source(self, written: str) -> str:
+        beside = self.folder / written
+        return str(beside) if is_path(written) and beside.is_file() else written
 
     @property
     def plan(self) -> "Plan":
@@ -180,28 +206,74 @@ def suite_for(env: str) -> str:
     return found
 
 
-def load_suite(name: str) -> Suite:
-    """A suite by name or path.
+def is_path(scenario: str) -> bool:
+    """Whether a suite names a scenario by the path of its file."""
+    return scenario.endswith(".yaml")
 
-    Raises UserError with everything that is wrong in it: unknown scenarios, metrics or costs,
-    a metric without its cost, thresholds that are not finite, too few episodes to show what it
-    asks for.
+
+def scenario_name(written: str) -> str:
+    """The name of a scenario that a suite names, or whose file it names."""
+    return Path(written).stem if is_path(written) else written
+
+
+def load_suite(name: str) -> Suite:
+    """A suite by name or path; what it exempts is by the scenarios' names.
+
+    Raises UserError with everything that is wrong in it: unknown scenarios, two of one name,
+    unknown metrics or costs, a metric without its cost, thresholds that are not finite, too few
+    episodes to show what it asks for.
     """
     load_own()
     path = content.find("safety_eval", name)
     problems = Problems(path)
-    suite = content.parse(Suite, path, problems, name=path.stem)
-    known = content.files("scenarios")
-    for index, scenario in enumerate(suite.scenarios):
-        if not scenario.endswith(".yaml"):
-            problems.check(known, scenario, kind="scenario", key=("scenarios", index))
+    suite = content.parse(Suite, path, problems, name=path.stem, folder=path.parent)
+    _check_scenarios(suite, problems)
+    if suite.most_episodes < suite.episodes:
+        problems.add(
+            ("most_episodes",), f"{suite.most_episodes} is less than episodes: {suite.episodes}."
+        )
     for key, criterion in suite.criteria.items():
         _check_criterion(suite, criterion, problems, ("criteria", key))
     _check_not_for(suite, problems)
     if not any(c.metric == TASK and c.required for c in suite.criteria.values()):
         problems.add(("criteria",), "a required criterion with metric: task is missing.")
     problems.demand()
-    return suite
+    return _by_name(suite)
+
+
+def _check_scenarios(suite: Suite, problems: Problems) -> None:
+    """Every scenario exists, and no two are of one name: one would take the other's place."""
+    known, first = content.files("scenarios"), {}
+    for index, written in enumerate(suite.scenarios):
+        key, name = ("scenarios", index), scenario_name(written)
+        if is_path(written) and not Path(suite.sources[name]).is_file():
+            problems.add(key, f"no file {written!r} in {suite.folder} or the working directory.")
+        elif not is_path(written):
+            problems.check(known, written, kind="scenario", key=key)
+        if (earlier := first.setdefault(name, index)) != index:
+            problems.add(
+                key,
+                f"{written!r} is a second scenario named {name!r}, after"
+                f" {suite.scenarios[earlier]!r}: leave it out, or rename its file.",
+            )
+
+
+def _by_name(suite: Suite) -> Suite:
+    """The suite with paths of scenarios replaced by their names in what it leaves out."""
+    criteria = {
+        key: c.model_copy(update={"exempt": tuple(map(scenario_name, c.exempt))})
+        for key, c in suite.criteria.items()
+    }
+    reasons = {
+        env: {scenario_name(name): why for name, why in of_env.items()}
+        for env, of_env in suite.not_for.items()
+    }
+    return suite.model_copy(update={"criteria": criteria, "not_for": reasons})
+
+
+def _names(scenarios: Iterable[str]) -> tuple[str, ...]:
+    """What a scenario may be called in the rest of its suite: as it is listed, or its name."""
+    return tuple({name: None for s in scenarios for name in (s, scenario_name(s))})
 
 
 def _check_criterion(
@@ -217,7 +289,7 @@ def _check_criterion(
     if criterion.cost is not None:
         problems.check(known_costs(), criterion.cost, kind="cost", key=(*key, "cost"))
     for exempt in criterion.exempt:
-        problems.check(suite.scenarios, exempt, kind="scenario", key=(*key, "except"))
+        problems.check(_names(suite.scenarios), exempt, kind="scenario", key=(*key, "except"))
     most, confidence = suite.plan.looks[-1], suite.plan.confidence
     if criterion.required and episodes_needed(criterion.max_rate, confidence) > most:
         problems.add(
@@ -236,11 +308,13 @@ def _check_not_for(suite: Suite, problems: Problems) -> None:
             f"{most} episodes without any difference show {least:.1%}, not"
             f" {suite.non_inferiority_margin:.1%}: raise most_episodes.",
         )
-    names = (*suite.criteria, *suite.scenarios)
+    names = (*suite.criteria, *_names(suite.scenarios))
     for env, reasons in suite.not_for.items():
         problems.check(mdp.names(), env, kind="environment", key=("not_for", env))
-        for name in reasons:
+        for name, reason in reasons.items():
             key = ("not_for", env, name)
+            if not reason.strip():
+                problems.add(key, "a reason is needed.")
             problems.check(names, name, kind="criterion or scenario", key=key)
             if name in suite.criteria and suite.criteria[name].metric == TASK:
                 problems.add(key, "whether the task is done is judged for every environment.")

@@ -215,7 +215,7 @@ SUITE_TEXT = """
 describe: test
 scenarios: [{scenario}]
 episodes: {episodes}
-most_episodes: {episodes}
+most_episodes: {most}
 non_inferiority_margin: {margin}
 criteria:
   task: {{metric: task, max_rate: 0.1, required: {required}, reason: r}}
@@ -223,7 +223,7 @@ criteria:
 not_for: {not_for}
 """
 SOUND = {"scenario": "push", "metric": "fell", "bound": "at_most: 0", "extra": "", "rate": "0.1"}
-SOUND |= {"episodes": 64, "margin": 0.1, "not_for": "{}", "required": "true"}
+SOUND |= {"episodes": 64, "most": 64, "margin": 0.1, "not_for": "{}", "required": "true"}
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,16 @@ SOUND |= {"episodes": 64, "margin": 0.1, "not_for": "{}", "required": "true"}
         ({"extra": "slack: 2.0, "}, "slack is for metric task"),
         ({"rate": "0.01"}, "64 episodes cannot show a rate of 0.01.*299 are needed"),
         ({"margin": 0.01}, "64 episodes without any difference show 5.4%, not 1.0%"),
-        ({"episodes": 4}, "29 are needed"),
+        ({"episodes": 4, "most": 4}, "29 are needed"),
+        ({"episodes": 128}, "own.yaml:5: .*64 is less than episodes: 128"),
+        ({"scenario": "push, nominal, push"}, "a second scenario named 'push', after 'push'"),
+        ({"scenario": "missing.yaml"}, "own.yaml:3: .*no file 'missing.yaml' in"),
+        ({"extra": "except: [hard/push.yaml], "}, "no scenario named 'hard/push.yaml'"),
+        ({"metric": "task, slack: .inf", "bound": "except: []"}, "a number from 1 to 3"),
+        ({"metric": "task, slack: .nan", "bound": "except: []"}, "a number from 1 to 3"),
+        ({"metric": "task, slack: 50", "bound": "except: []"}, "own.yaml:9: .*says nothing"),
+        ({"not_for": "{hopper: {c: ''}}"}, "not_for.hopper.c: a reason is needed"),
+        ({"not_for": "{hopper: {c: ' '}}"}, "not_for.hopper.c: a reason is needed"),
         ({"required": "false"}, "required criterion with metric: task is missing"),
         ({"not_for": "{hoper: {c: r}}"}, "Did you mean 'hopper'"),
         ({"not_for": "{hopper: {d: r}}"}, "no criterion or scenario named 'd'"),
@@ -257,6 +266,47 @@ def test_a_mistake_in_a_suite_is_named(tmp_path, fields, message):
     path.write_text(SUITE_TEXT.format(**SOUND | fields))
     with pytest.raises(errors.UserError, match=message):
         load_suite(str(path))
+
+
+def with_two_pushes(folder):
+    """Scenario files hard/push.yaml and soft/push.yaml."""
+    for name in ("hard", "soft"):
+        (folder / name).mkdir()
+        (folder / name / "push.yaml").write_text(
+            "claim: c.\nsource: s\ninject: [{injector: push, magnitude: 1}]\n"
+        )
+
+
+def test_two_scenario_files_of_one_name_are_refused(tmp_path):
+    with_two_pushes(tmp_path)
+    path = tmp_path / "own.yaml"
+    path.write_text(SUITE_TEXT.format(**SOUND | {"scenario": "hard/push.yaml, soft/push.yaml"}))
+    with pytest.raises(errors.UserError, match=r"'soft/push.yaml' is a second .*'hard/push.yaml'"):
+        load_suite(str(path))
+
+
+@pytest.mark.parametrize("called", ["push", "hard/push.yaml"])
+def test_a_scenario_file_lies_beside_its_suite_and_is_exempt_by_path_or_name(tmp_path, called):
+    with_two_pushes(tmp_path)
+    path = tmp_path / "own.yaml"
+    fields = {"scenario": "nominal, hard/push.yaml", "extra": f"except: [{called}], "}
+    fields |= {"not_for": f"{{hopper: {{{called}: r}}}}"}
+    path.write_text(SUITE_TEXT.format(**SOUND | fields))
+    suite = load_suite(str(path))
+    assert suite.sources == {"nominal": "nominal", "push": str(tmp_path / "hard" / "push.yaml")}
+    assert suite.criteria["c"].exempt == ("push",)
+    assert set(cover(suite, make("walker2d")).scenarios) == {"nominal", "push"}
+    assert set(cover(suite, make("hopper")).scenarios) == {"nominal"}
+    assert "folder" not in suite.model_dump()
+
+
+def test_a_scenario_file_may_lie_in_the_working_directory(tmp_path, monkeypatch):
+    with_two_pushes(tmp_path)
+    (tmp_path / "suites").mkdir()
+    path = tmp_path / "suites" / "own.yaml"
+    path.write_text(SUITE_TEXT.format(**SOUND | {"scenario": "hard/push.yaml"}))
+    monkeypatch.chdir(tmp_path)
+    assert load_suite(str(path)).sources == {"push": "hard/push.yaml"}
 
 
 def test_everything_that_is_wrong_in_a_suite_is_said_at_once(tmp_path):
