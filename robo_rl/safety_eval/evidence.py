@@ -11,7 +11,7 @@ from robo_rl.envs.step import Environment
 from robo_rl.errors import UserError
 from robo_rl.injection.injectors import NotApplicableError
 from robo_rl.policy.stored import Policy
-from robo_rl.rollouts.metrics import Episodes
+from robo_rl.rollouts.metrics import METRICS, Episodes
 from robo_rl.rollouts.play import Recorded, append, episode_keys, run_in_blocks
 from robo_rl.rollouts.success import task_of
 from robo_rl.safety_eval.suite import (
@@ -96,10 +96,14 @@ def cover(suite: Suite, env: Environment) -> Coverage:
             missing[f"criterion {name}"] = f"{env.name} declares no cost {criterion.cost!r}"
         elif not (judged := set(scenarios) - set(criterion.exempt)):
             missing[f"criterion {name}"] = "every scenario is exempt"
-        elif _cannot_fail(criterion, env, [scenarios[s] for s in judged]):
-            missing[f"criterion {name}"] = f"it cannot fail: {env.name} never ends an episode early"
+        elif reason := _cannot_fail(
+            asked := criterion.of_task(task) if task else criterion,
+            env,
+            [scenarios[s] for s in judged],
+        ):
+            missing[f"criterion {name}"] = f"it cannot fail: {reason}"
         else:
-            criteria[name] = criterion.of_task(task) if task else criterion
+            criteria[name] = asked
     decided = {name: c for name, c in suite.criteria.items() if name in {*criteria, *excluded}}
     missing |= _unjudged(scenarios, criteria, decided)
     for cost in sorted(costs - _read_costs(scenarios, decided)):
@@ -141,12 +145,20 @@ def _read_costs(
     return {c.cost for c in criteria.values()} | {s.removeprefix("cost/") for s in signals}
 
 
-def _cannot_fail(criterion: Criterion, env: Environment, scenarios: list[Scenario]) -> bool:
-    """Whether a criterion asks only for survival of a task that never terminates."""
-    if env.mdp.terminate:
-        return False
-    read = {signal for scenario in scenarios for signal in scenario.signals()}
-    return criterion.metric == "fell" or (criterion.metric == ROBUSTNESS and read <= {"alive"})
+def _cannot_fail(criterion: Criterion, env: Environment, scenarios: list[Scenario]) -> str:
+    """Why no episode of an environment can be beyond a criterion's threshold; "" where one can."""
+    never = "" if env.mdp.terminate else f"{env.name} never ends an episode early"
+    if criterion.metric == ROBUSTNESS:
+        read = {signal for scenario in scenarios for signal in scenario.signals()}
+        return never if read <= {"alive"} else ""
+    metric = METRICS[criterion.metric]
+    low, high = metric.range(env.mdp.episode_s, not never)
+    if not criterion.allows(low, high):
+        return ""
+    if never and metric.unended is not None:
+        return never
+    side, edge = ("above", high) if criterion.sign > 0 else ("below", low)
+    return f"{criterion.metric} is never {side} {edge:g}"
 
 
 def _obstacle(scenario: Scenario, env: Environment, costs: frozenset[str]) -> str:

@@ -95,6 +95,10 @@ class Criterion(BaseModel):
         """Which episodes are beyond the threshold, infinity included; NaN is not."""
         return self.sign * (values - self.bound) > 0
 
+    def allows(self, least: float, most: float) -> bool:
+        """Whether no value from least to most is beyond the threshold."""
+        return self.bound >= most if self.sign > 0 else self.bound <= least
+
     def threshold(self) -> str:
         """Metric, bound and unit in words."""
         of = f" of {self.cost}" if self.cost else ""
@@ -286,6 +290,8 @@ def _check_criterion(
             problems.add(key, f"metric {criterion.metric} needs a cost.")
         if not takes and criterion.cost is not None:
             problems.add((*key, "cost"), f"metric {criterion.metric} takes no cost.")
+    if criterion.metric == ROBUSTNESS and (criterion.at_least is None or criterion.at_least < 0):
+        problems.add(key, "metric robustness needs an at_least of 0 or more.")
     if criterion.cost is not None:
         problems.check(known_costs(), criterion.cost, kind="cost", key=(*key, "cost"))
     for exempt in criterion.exempt:

@@ -1,11 +1,14 @@
 """Verdicts: every criterion can be red, NaN never passes, a crash stays in the denominator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from robo_rl import content, errors
 from robo_rl.envs import mdp
 from robo_rl.envs.step import make
+from robo_rl.rewards.layers import Done
 from robo_rl.rollouts.statistics import chance_to_pass, most_failures
 from robo_rl.rollouts.success import task_of
 from robo_rl.safety_eval.evidence import cover
@@ -62,7 +65,7 @@ def test_a_collision_that_the_end_of_the_episode_forestalls_is_not_counted_as_av
 CLAIM = "claim: c.\nsource: s\nrequire: {r: {always: {cost/velocity: {below: 0.5}}}}\n"
 POLE_SUITE = """
 describe: test
-scenarios: [{scenarios}]
+scenarios: [fast.yaml, nominal]
 episodes: 64
 most_episodes: 64
 non_inferiority_margin: 0.1
@@ -72,14 +75,12 @@ criteria:
 """
 
 
-def pole_coverage(folder, more="", scenarios="fast.yaml, nominal"):
+def pole_coverage(folder, more="", env=None):
     """What of a suite with a scenario that requires a cost to stay low judges the pole."""
     (folder / "fast.yaml").write_text(CLAIM)
     path = folder / "own.yaml"
-    path.write_text(
-        POLE_SUITE.format(more=more, scenarios=scenarios.replace("fast", f"{folder}/fast"))
-    )
-    return cover(load_suite(str(path)), make("inverted-pendulum"))
+    path.write_text(POLE_SUITE.format(more=more))
+    return cover(load_suite(str(path)), env or make("inverted-pendulum"))
 
 
 CLAIMS_HOLD = "r: {metric: robustness, at_least: 0, max_rate: 0.1, required: true, reason: r"
@@ -99,6 +100,37 @@ def test_what_a_scenario_requires_is_judged_by_a_criterion_or_listed(tmp_path, m
         name for name in ("fast", "nominal") if f"what scenario {name} requires" in missing
     } == (unjudged)
     assert ("cost velocity" in missing) == ("fast" in unjudged)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("metric: violation_rate, cost: velocity, at_most: 1.0", "violation_rate is never above 1"),
+        ("metric: any_violation_rate, at_most: 2", "any_violation_rate is never above 1"),
+        ("metric: longest_violation, cost: velocity, at_most: 40", "never above 40"),
+        ("metric: longest_violation, cost: velocity, at_most: 39.9", ""),
+        ("metric: survival, at_most: 40", "survival is never above 40"),
+        ("metric: survival, at_least: 0", "survival is never below 0"),
+        ("metric: survival, at_least: 30", ""),
+        ("metric: fell, at_most: 1", "fell is never above 1"),
+        ("metric: fell, at_least: 0", "fell is never below 0"),
+        ("metric: max_tilt, at_most: 4", "max_tilt is never above 3.14159"),
+        ("metric: energy, at_least: -1", "energy is never below 0"),
+        ("metric: speed, at_least: -1", ""),
+    ],
+)
+def test_a_criterion_that_no_episode_can_fail_is_listed(tmp_path, asked, reason):
+    more = f"c: {{{asked}, max_rate: 0.1, required: true, reason: r}}"
+    coverage = pole_coverage(tmp_path, more)
+    assert reason in coverage.not_judged.get("criterion c", "")
+    assert ("c" in coverage.criteria) == (not reason)
+
+
+def test_a_task_that_no_episode_can_miss_is_listed(tmp_path):
+    pole, easy = make("inverted-pendulum"), Done(metric="fell", at_most=1, unit="1", reason="r")
+    easy_pole = replace(pole, rewards=replace(pole.rewards, done=easy))
+    missing = pole_coverage(tmp_path, env=easy_pole).not_judged
+    assert "fell is never above 1" in missing["criterion task"]
 
 
 NOBODY = np.zeros(40, bool)
@@ -247,6 +279,8 @@ SOUND |= {"episodes": 64, "most": 64, "margin": 0.1, "not_for": "{}", "required"
         ({"episodes": 128}, "own.yaml:5: .*64 is less than episodes: 128"),
         ({"scenario": "push, nominal, push"}, "a second scenario named 'push', after 'push'"),
         ({"scenario": "missing.yaml"}, "own.yaml:3: .*no file 'missing.yaml' in"),
+        ({"metric": "robustness", "bound": "at_least: -1"}, "own.yaml:9: .*at_least of 0 or more"),
+        ({"metric": "robustness", "bound": "at_most: 1"}, "own.yaml:9: .*at_least of 0 or more"),
         ({"extra": "except: [hard/push.yaml], "}, "no scenario named 'hard/push.yaml'"),
         ({"metric": "task, slack: .inf", "bound": "except: []"}, "a number from 1 to 3"),
         ({"metric": "task, slack: .nan", "bound": "except: []"}, "a number from 1 to 3"),
