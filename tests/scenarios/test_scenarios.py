@@ -105,6 +105,9 @@ def test_an_injection_that_changes_nothing_never_acts(tmp_path):
     assert np.isinf(drawn.begins_s).all() and np.isinf(drawn.acts_by_s).all()
 
 
+SAMPLED = "sample: {{a: {{range: [{}, {}], unit: {}}}}}\ninject: [{{injector: push, "
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -134,6 +137,26 @@ def test_an_injection_that_changes_nothing_never_acts(tmp_path):
             "is in 'kg', push takes 'm/s'",
         ),
         ("source: [", "not valid YAML"),
+        ("sample: {a: {range: [0, 1], unit: m}}", "own.yaml:3: sample.a: nothing varies with it"),
+        (f"{SAMPLED.format(-0.5, 0.5, 'm/s')}magnitude: $a}}]", "number >= 0 .*-0.5 to 0.5"),
+        (
+            f"{SAMPLED.format(-1, 3, 's')}magnitude: 1, options: {{at_s: $a}}}}]",
+            "own.yaml:4: inject.0.options.at_s: .*>= 0.*found -1 to 3",
+        ),
+        ("inject: [{injector: push, magnitude: 1, options: {duration_s: 0}}]", "above 0 s"),
+        (
+            f"{SAMPLED.format(0, 1, 's')}magnitude: 1, options: {{duration_s: $a}}}}]",
+            "own.yaml:4: .*duration_s: a time above 0 s was expected, found 0 to 1",
+        ),
+        ("inject: [{injector: motor_weakness, magnitude: 30}]", "magnitude: .*at most 1"),
+        (
+            "inject: [{injector: motor_fault, magnitude: 1, options: {actuator: 1.5}}]",
+            "own.yaml:3: inject.0.options.actuator: a whole number was expected, found 1.5",
+        ),
+        (
+            "inject: [{injector: sensor_noise, magnitude: 1, options: {channel: 5}}]",
+            "options.channel: a text was expected, found 5",
+        ),
     ],
 )
 def test_a_mistake_in_a_scenario_is_named(tmp_path, text, message):
@@ -143,6 +166,17 @@ def test_a_mistake_in_a_scenario_is_named(tmp_path, text, message):
     )
     with pytest.raises(errors.UserError, match=message):
         load_scenario(str(path))
+
+
+def test_a_variable_may_vary_what_is_injected_or_what_must_hold(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "claim: c.\nsource: s\nsample:\n  a: {range: [0, 1], unit: s}\n"
+        "  b: {range: [-1, 1], unit: rad}\n"
+        "inject: [{injector: push, magnitude: 1, options: {at_s: $a}}]\n"
+        "require: {r: {always: {tilt_rad: {above: $b}}}}\n"
+    )
+    assert set(load_scenario(str(path)).sample) == {"a", "b"}
 
 
 def test_everything_that_is_wrong_in_a_scenario_is_said_at_once_with_its_line(tmp_path):
