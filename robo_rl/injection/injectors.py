@@ -93,7 +93,7 @@ def why_not(part: str, low: float, high: float, most: float = math.inf) -> str:
     elif part == MAGNITUDE and high > most + ROUNDING:
         wanted = f"number of at most {most:g}"
     elif part == "duration_s" and low == 0:
-        wanted = "time above 0 s"
+        wanted = "time above 0 s (it would push for no time)"
     elif part == ACTUATOR and not (low == high and float(low).is_integer()):
         wanted = "whole number"
     else:

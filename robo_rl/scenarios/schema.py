@@ -126,13 +126,8 @@ def load_scenario(name: str) -> Scenario:
             problems.add(("sample", key), f"nothing varies with it: no ${key} elsewhere.")
     for index, item in enumerate(scenario.inject):
         _check_injected(scenario, item, problems, ("inject", index))
-    middle = {key: sum(v.range) / 2 for key, v in scenario.sample.items()}
-    for key, body in scenario.require.items():
-        where = f"scenario {scenario.name}: {key}"
-        problems.absorb(
-            ("require", key),
-            lambda body=body, where=where: parse_requirement(_filled(body, middle, where), where),
-        )
+    for key in scenario.require:
+        problems.absorb(("require", key), lambda key=key: _check_required(scenario, key))
     problems.demand()
     return scenario
 
@@ -161,6 +156,14 @@ def _check_injected(
             reasons = []
         for reason in filter(None, reasons):
             problems.add(at, reason)
+
+
+def _check_required(scenario: Scenario, name: str) -> None:
+    """Raises UserError where something required is none with every variable at an end."""
+    where = f"scenario {scenario.name}: {name}"
+    for end in (0, 1):
+        values = {key: v.range[end] for key, v in scenario.sample.items()}
+        parse_requirement(_filled(scenario.require[name], values, where), where)
 
 
 def _variables(value: Any) -> set[str]:

@@ -55,6 +55,11 @@ def test_recovery_needs_the_hold_and_not_a_glimpse():
     assert margin(RECOVERS, [0, 0, 0.9, 0.1, 0.9, 0.1, 0.9, 0.1, 0.9]) < 0
 
 
+def test_a_hold_of_less_than_a_step_is_a_step():
+    brief = {"recovers": {**RECOVERS["recovers"], "holds_s": 0.001}}
+    assert margin(brief, [0, 0, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9]) == pytest.approx(0.1)
+
+
 def test_a_fall_before_the_window_is_a_failure_and_a_short_episode_is_undecided():
     assert margin(RECOVERS, [0, 0], terminated=True) == LOST
     assert np.isnan(margin(RECOVERS, [0, 0]))
@@ -105,6 +110,17 @@ def test_an_injection_that_changes_nothing_never_acts(tmp_path):
     assert np.isinf(drawn.begins_s).all() and np.isinf(drawn.acts_by_s).all()
 
 
+RECOVERY = "require: {{a: {{recovers: {{after_s: {}, within_s: {}, holds_s: {}, "
+RECOVERY += "tilt_rad: {{below: 1}}}}}}}}"
+TIMES = (
+    ((".nan", 1, 1), "after_s: nan"),
+    ((-1, 1, 1), "after_s: -1"),
+    (("abc", 1, 1), "after_s: 'abc'"),
+    (("[1]", 1, 1), r"after_s: \[1\]"),
+    ((0, ".inf", 0), "within_s: inf, holds_s: 0"),
+    ((0, 0, 1), "within_s: 0"),
+    ((0, 1, -1), "holds_s: -1"),
+)
 SAMPLED = "sample: {{a: {{range: [{}, {}], unit: {}}}}}\ninject: [{{injector: push, "
 
 
@@ -136,6 +152,20 @@ SAMPLED = "sample: {{a: {{range: [{}, {}], unit: {}}}}}\ninject: [{{injector: pu
             "sample: {a: {range: [0, 1], unit: kg}}\ninject: [{injector: push, magnitude: $a}]",
             "is in 'kg', push takes 'm/s'",
         ),
+        ("require: {a: {always: 5}}", "always: a mapping was expected, found 5"),
+        ("require: {a: {always: [a]}}", "always: a mapping was expected"),
+        ("require: {a: {always: {5: {below: 1}}}}", "no signal named '5'"),
+        ("require: {a: {always: {5: {below: 1}, b: 2}}}", "one signal expected"),
+        ("require: {a: 5}", "own.yaml:3: require.a"),
+        ("require: {a: {}}", "one operator expected"),
+        ("require: {a: {always: {tilt_rad: {below: true}}}}", "finite numbers"),
+        ("require: {a: {always: {tilt_rad: {below: 0, above: 1}}}}", "above 1 and below 0"),
+        ("require: {a: {always: {tilt_rad: {below: 1, above: 1}}}}", "above 1 and below 1"),
+        *((RECOVERY.format(*times), f"finite times .*found {found}") for times, found in TIMES),
+        (
+            "sample: {h: {range: [0, 1], unit: s}}\n" + RECOVERY.format(1, 1, "$h"),
+            "finite times .*found holds_s: 0",
+        ),
         ("source: [", "not valid YAML"),
         ("sample: {a: {range: [0, 1], unit: m}}", "own.yaml:3: sample.a: nothing varies with it"),
         (f"{SAMPLED.format(-0.5, 0.5, 'm/s')}magnitude: $a}}]", "number >= 0 .*-0.5 to 0.5"),
@@ -146,7 +176,7 @@ SAMPLED = "sample: {{a: {{range: [{}, {}], unit: {}}}}}\ninject: [{{injector: pu
         ("inject: [{injector: push, magnitude: 1, options: {duration_s: 0}}]", "above 0 s"),
         (
             f"{SAMPLED.format(0, 1, 's')}magnitude: 1, options: {{duration_s: $a}}}}]",
-            "own.yaml:4: .*duration_s: a time above 0 s was expected, found 0 to 1",
+            "own.yaml:4: .*duration_s: a time above 0 s .*found 0 to 1",
         ),
         ("inject: [{injector: motor_weakness, magnitude: 30}]", "magnitude: .*at most 1"),
         (
