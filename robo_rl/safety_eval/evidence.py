@@ -14,15 +14,8 @@ from robo_rl.policy.stored import Policy
 from robo_rl.rollouts.metrics import METRICS, Episodes
 from robo_rl.rollouts.play import Recorded, append, episode_keys, run_in_blocks
 from robo_rl.rollouts.success import task_of
-from robo_rl.safety_eval.suite import (
-    ROBUSTNESS,
-    TASK,
-    Criterion,
-    Suite,
-    applicable,
-    metric_values,
-    outcomes,
-)
+from robo_rl.safety_eval.criteria import ROBUSTNESS, TASK, Criterion, applicable, metric_values
+from robo_rl.safety_eval.suite import Suite, outcomes
 from robo_rl.scenarios.requirements import Trace
 from robo_rl.scenarios.schema import Drawn, Scenario, concatenate, load_scenario, sample_batch
 

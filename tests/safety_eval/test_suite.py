@@ -11,8 +11,9 @@ from robo_rl.envs.step import make
 from robo_rl.rewards.layers import Done
 from robo_rl.rollouts.statistics import chance_to_pass, most_failures
 from robo_rl.rollouts.success import task_of
+from robo_rl.safety_eval.criteria import TASK, Criterion
 from robo_rl.safety_eval.evidence import cover
-from robo_rl.safety_eval.suite import TASK, Criterion, Plan, judge, load_suite, suite_for
+from robo_rl.safety_eval.suite import Plan, judge, load_suite, suite_for
 from robo_rl.verdicts import Verdict
 
 SUITE = load_suite("locomotion")
