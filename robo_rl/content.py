@@ -93,7 +93,8 @@ class Problems:
             elif one["type"] == "missing":
                 self.add(key, "is missing.")
             else:
-                self.add(key, f"{one['msg']} (found {one['input']!r}).")
+                said = one["msg"].removeprefix("Value error, ")
+                self.add(key, f"{said} (found {one['input']!r}).")
 
     def demand(self) -> None:
         """Raise UserError if there is any problem."""
@@ -108,9 +109,13 @@ class Problems:
 def parse(kind: type[M], path: Path, problems: Problems, **own: Any) -> M:
     """The model of a content file, and of `own` fields that the file does not write itself.
 
-    Raises UserError with every field that is missing, unknown or of the wrong kind.
+    Raises UserError with every field that is missing, unknown or of the wrong kind; own fields that
+    the file writes after all are problems that the caller demands.
     """
     value = read_yaml(path)
+    for key in own:
+        if key in value:
+            problems.add((key,), "is not written in the file: it follows from where the file is.")
     try:
         return kind(**{**value, **own})
     except ValidationError as error:
@@ -158,11 +163,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = yaml.load(path.read_text(), Loader=_Loader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise UserError(f"{path}:{line}: not valid YAML: {said}.") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, no such date
+        raise UserError(f"{path}: not valid YAML: {_in_one_line(error)}.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: a mapping was expected, found {type(value).__name__}.")
     return value
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def read_json(path: Path, *needed: str) -> dict[str, Any]:
@@ -172,7 +185,7 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON: {error}") from error
+        raise UserError(f"{path}: not valid JSON: {_in_one_line(error)}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: an object was expected, found {type(value).__name__}.")
     if missing := [key for key in needed if key not in value]:
@@ -199,12 +212,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
-    doubled = {str(key) for key in keys if keys.count(key) > 1}
-    if doubled:
-        raise yaml.constructor.ConstructorError(
-            None, None, f"key {doubled.pop()!r} is given twice", node.start_mark
-        )
+    keys: list[Any] = []
+    for key, _ in node.value:
+        found = loader.construct_object(key)  # type: ignore[no-untyped-call]
+        if found in keys:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {str(found)!r} is given twice", key.start_mark
+            )
+        keys.append(found)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 

@@ -8,6 +8,7 @@ is refused.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ class Injector(NamedTuple):
     unit: str
     meaning: str
     options: dict[str, Any]  # name -> default; inspect.Parameter.empty where it must be given
+    most: float = math.inf  # the largest magnitude that means anything: 1 of a share
 
     def unit_with(self, options: Mapping[str, Any]) -> str:
         """The unit of the magnitude under these options: a channel's noise has the channel's."""
@@ -56,21 +58,58 @@ class Injector(NamedTuple):
 
 
 OPTION_UNITS = {"at_s": "s", "duration_s": "s"}
+MAGNITUDE, ACTUATOR = "magnitude", "actuator"
+NUMBERS = (MAGNITUDE, ACTUATOR, *OPTION_UNITS)
+ROUNDING = 1e-9
 INJECTORS: Registry[Injector] = Registry("injector")
 
 
-def injector(unit: str) -> Callable[[Callable[..., Injection]], Callable[..., Injection]]:
-    """Add a function as an injector under its own name; `unit` is that of its magnitude."""
+def injector(
+    unit: str, *, most: float = math.inf
+) -> Callable[[Callable[..., Injection]], Callable[..., Injection]]:
+    """Add a function as an injector under its own name.
+
+    unit: that of its magnitude; most: the largest magnitude, where more means nothing.
+    """
 
     def add(apply: Callable[..., Injection]) -> Callable[..., Injection]:
         parameters = list(inspect.signature(apply).parameters.values())[4:]
         options = {p.name: p.default for p in parameters}
         meaning = (apply.__doc__ or "").strip().splitlines()[0]
-        made = Injector(apply, unit, meaning, options)
+        made = Injector(apply, unit, meaning, options, most)
         INJECTORS.add(apply.__name__, made, apply.__module__)
         return apply
 
     return add
+
+
+def why_not(part: str, low: float, high: float, most: float = math.inf) -> str:
+    """Why a magnitude or an option may not be a number from low to high; "" where it may.
+
+    most: the largest magnitude of the injector.
+    """
+    if not 0 <= low <= high < math.inf:
+        wanted = "finite number >= 0"
+    elif part == MAGNITUDE and high > most + ROUNDING:
+        wanted = f"number of at most {most:g}"
+    elif part == "duration_s" and low == 0:
+        wanted = "time above 0 s (it would push for no time)"
+    elif part == ACTUATOR and not (low == high and float(low).is_integer()):
+        wanted = "whole number"
+    else:
+        return ""
+    return f"a {wanted} was expected, found {low:g}{f' to {high:g}' if low != high else ''}."
+
+
+def refused(part: str, value: Any, most: float) -> str:
+    """Why a magnitude or an option may not have a value; "" where it may."""
+    if part == "channel":
+        return "" if isinstance(value, str) else f"a text was expected, found {value!r}."
+    if part not in NUMBERS or (part == ACTUATOR and value is None):
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return f"a number was expected, found {value!r}."
+    return why_not(part, float(value), float(value), most)
 
 
 def inject(
@@ -84,14 +123,16 @@ def inject(
 ) -> Injection:
     """The injection with one more departure in it.
 
-    Raises UserError for an unknown injector or option, a magnitude that is not finite or negative,
-    and NotApplicableError where the robot has no such part.
+    Raises UserError for an unknown injector or option, a magnitude that is not finite, negative or
+    more than there is, an option of the wrong kind, and NotApplicableError where the robot has no
+    such part.
     """
     found = INJECTORS.lookup(name, where)
     for option in options:
         errors.lookup(found.options, option, kind=f"option of {name}", where=where)
-    if not np.isfinite(magnitude) or magnitude < 0:
-        raise errors.UserError(f"{where}: {name}: a magnitude >= 0 was expected, got {magnitude}.")
+    for part, value in {MAGNITUDE: magnitude, **options}.items():
+        if reason := refused(part, value, found.most):
+            raise errors.UserError(f"{where}: {name}: {part}: {reason}")
     return found.apply(injection, robot, float(magnitude), rng, **options)
 
 
@@ -109,8 +150,12 @@ def check_use(
     for option, default in found.options.items():
         if default is inspect.Parameter.empty and option not in options:
             problems.add(key, f"{name} needs the option {option}.")
-    if isinstance(channel := options.get("channel"), str):
-        problems.check(channels.known(), channel, kind="channel", key=(*key, "options", "channel"))
+    if "channel" in found.options and (channel := options.get("channel")) is not None:
+        at = (*key, "options", "channel")
+        if isinstance(channel, str):
+            problems.check(channels.known(), channel, kind="channel", key=at)
+        else:
+            problems.add(at, refused("channel", channel, found.most))
     return found
 
 
@@ -160,7 +205,7 @@ def observation_jitter(i: Injection, robot: Robot, m: float, rng: Rng) -> Inject
     return i._replace(sensors=i.sensors._replace(jitter_s=jitter))
 
 
-@injector("1")
+@injector("1", most=1.0)
 def observation_loss(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """A share m of the readings is lost; the policy sees the last one that arrived."""
     lost = _either(i.sensors.drop_probability, m)
@@ -184,7 +229,7 @@ def action_jitter(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     return i._replace(actuation=i.actuation._replace(jitter_s=jitter))
 
 
-@injector("1")
+@injector("1", most=1.0)
 def action_loss(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """A share m of the commands is lost; the last one holds."""
     lost = _either(i.actuation.drop_probability, m)
@@ -205,7 +250,7 @@ def actuator_lag(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     return i._replace(actuation=i.actuation._replace(lag_s=lag))
 
 
-@injector("1")
+@injector("1", most=1.0)
 def actuator_saturation(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """Commands beyond the share 1 - m of full scale are clipped."""
     left = np.minimum(i.actuation.saturation, np.maximum(np.float32(1.0) - np.float32(m), 0.0))
@@ -220,7 +265,7 @@ def actuator_slew(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     return i._replace(actuation=i.actuation._replace(rate_limit_per_s=limit))
 
 
-@injector("1")
+@injector("1", most=1.0)
 def motor_weakness(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """Every motor gives the share 1 - m of its torque, the largest it can give included."""
     share = np.float32(max(0.0, 1.0 - m))
@@ -236,18 +281,23 @@ def gain_error(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     return _plant(i, gain_scale=i.plant.gain_scale * np.maximum(factor, 0.0).astype(np.float32))
 
 
-@injector("1")
+@injector("1", most=1.0)
 def torque_limit(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """No motor can give more than the share 1 - m of its largest torque."""
     return _plant(i, force_limit_scale=i.plant.force_limit_scale * np.float32(max(0.0, 1.0 - m)))
 
 
-@injector("1")
+@injector("1", most=1.0)
 def motor_fault(
     i: Injection, robot: Robot, m: float, rng: Rng, at_s: float = 0.0, actuator: int | None = None
 ) -> Injection:
     """From at_s on one motor, drawn unless named, has the share 1 - m of its torque and limit."""
     chosen = int(rng.integers(robot.model.nu)) if actuator is None else int(actuator)
+    if chosen >= robot.model.nu:
+        raise errors.UserError(
+            f"motor_fault: no actuator {chosen}: {robot.name} has {robot.model.nu} motors, the"
+            " first is 0."
+        )
     gain = i.fault.gain_scale.copy()
     if (gain != 1).any() and i.fault.at_s != np.float32(at_s):
         raise errors.UserError(
@@ -281,7 +331,7 @@ def com_offset(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     return _plant(i, com_offset_m=moved)
 
 
-@injector("1")
+@injector("1", most=1.0)
 def slippery(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """Sliding friction is the share 1 - m of nominal."""
     if robot.file.ground is None:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl import errors
 from robo_rl.envs.step import Environment
+from robo_rl.errors import UserError, suggestion
+from robo_rl.rewards.layers import Done
 from robo_rl.rollouts.metrics import METRICS, Episodes
 from robo_rl.rollouts.play import Track
 
@@ -41,17 +42,24 @@ def task_of(env: Environment) -> Success | None:
     done = env.rewards.done
     if done is None:
         return None
-    where = f"rewards/{env.rewards.name}.yaml: done"
-    metric = errors.lookup(METRICS, done.metric, kind="metric", where=where)
-    if metric.takes_cost or metric.unit != done.unit:
-        raise errors.UserError(
-            f"{where}: {done.metric} is in {metric.unit!r}"
-            f"{' and needs a cost' if metric.takes_cost else ''}; {done.unit!r} was given."
-        )
+    if reason := why_not(done):
+        raise UserError(f"rewards/{env.rewards.name}.yaml: done: {reason}")
     at_most = done.at_most is not None
     limit = float(done.at_most if done.at_most is not None else done.at_least or 0.0)
     words = _words(done.metric, "at most" if at_most else "at least", limit, done.unit)
     return Success(done.metric, limit, at_most, done.unit, words)
+
+
+def why_not(done: Done) -> str:
+    """Why no episode can be held against what a reward file says under `done`; "" where one can."""
+    if done.metric not in METRICS:
+        return f"no metric named {done.metric!r}.{suggestion(done.metric, METRICS)}"
+    metric = METRICS[done.metric]
+    if metric.takes_cost:
+        return f"{done.metric} needs a cost, of which nothing is said here."
+    if metric.unit != done.unit:
+        return f"{done.metric} is in {metric.unit!r}; {done.unit!r} was given."
+    return ""
 
 
 def success_of(env: Environment, undisturbed: NDArray[np.float64]) -> Success:

@@ -132,9 +132,9 @@ def test_noise_reaches_only_the_channels_named():
 def test_mistakes_are_named():
     with pytest.raises(errors.UserError, match="motor_weaknes.*Did you mean 'motor_weakness'"):
         made("motor_weaknes", 0.1)
-    with pytest.raises(errors.UserError, match="magnitude >= 0"):
+    with pytest.raises(errors.UserError, match="magnitude: a finite number >= 0"):
         made("slope", -0.1)
-    with pytest.raises(errors.UserError, match="magnitude >= 0"):
+    with pytest.raises(errors.UserError, match="magnitude: a finite number >= 0"):
         made("slope", float("nan"))
     with pytest.raises(errors.UserError, match="no option of push named 'when'"):
         made("push", 0.1, when=2)
@@ -204,3 +204,33 @@ def test_two_motors_fail_at_one_moment_or_not_at_all():
     assert found.gain_scale.tolist() == [0.5, 0.75, 1.0]
     with pytest.raises(errors.UserError, match="one motor fails at 1 s and another at 2 s"):
         both("motor_fault", 0.5, 0.5, at_s, {"at_s": 2.0})
+
+
+SHARES = {"observation_loss", "action_loss", "actuator_saturation", "motor_weakness"}
+SHARES |= {"torque_limit", "motor_fault", "slippery"}
+
+
+def test_a_share_of_more_than_all_is_refused():
+    assert {name for name, part in INJECTORS.items() if part.most == 1.0} == SHARES
+    for name in SHARES:
+        made(name, 1.0)
+        with pytest.raises(errors.UserError, match=f"{name}: magnitude: .*at most 1.*found 1.5"):
+            made(name, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("motor_fault", {"actuator": 99}, "no actuator 99: hopper has 3 motors"),
+        ("motor_fault", {"actuator": 0.5}, "actuator: a whole number was expected, found 0.5"),
+        ("motor_fault", {"actuator": -1}, "actuator: a finite number >= 0"),
+        ("motor_fault", {"actuator": "hip"}, "actuator: a number was expected, found 'hip'"),
+        ("motor_fault", {"at_s": float("nan")}, "at_s: a finite number >= 0"),
+        ("push", {"duration_s": 0.0}, "duration_s: a time above 0 s .*push for no time.* found 0"),
+        ("push", {"at_s": "soon"}, "at_s: a number was expected, found 'soon'"),
+        ("sensor_noise", {"channel": 5}, "channel: a text was expected, found 5"),
+    ],
+)
+def test_a_mistake_in_an_option_is_named(name, options, message):
+    with pytest.raises(errors.UserError, match=message):
+        made(name, 0.5, **options)

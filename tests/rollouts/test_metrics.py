@@ -155,3 +155,24 @@ def test_a_crash_is_no_fall_and_its_return_is_not_known():
     error[5] = True
     e = episodes(lengths=(6,), error=error, terminated=error)
     assert e.track.crashed[0] and not e.track.fell[0] and np.isnan(e.track.episode_return[0])
+
+
+@pytest.mark.parametrize("name", sorted(metrics.METRICS))
+@pytest.mark.parametrize("size", [0.0, 1e6])
+def test_no_value_is_beyond_the_range_that_a_metric_declares(name, size):
+    """Nothing happens, or everything does as much as it can."""
+    many = np.full((10, 1), size)
+    given = {"costs": {"velocity": many}, "positive_power_w": many, "terminated": many > 0}
+    given |= {"base_velocity_w_mps": np.full((10, 1, 3), size), "tilt_rad": np.minimum(many, np.pi)}
+    e = episodes(goal_error=many, reward=-many, **given)
+    metric = metrics.METRICS[name]
+    low, high = metric.range(e.limit_s, ends=True)
+    value = e.measure(name, "velocity" if metric.takes_cost else None)[0]
+    assert np.isnan(value) or low - 1e-9 <= value <= high + 1e-9
+
+
+def test_a_task_that_never_ends_an_episode_fixes_what_tells_its_end():
+    assert metrics.METRICS["fell"].range(5.0, ends=False) == (0, 0)
+    assert metrics.METRICS["survival"].range(5.0, ends=False) == (5.0, 5.0)
+    assert metrics.METRICS["survival"].range(5.0, ends=True) == (0, 5.0)
+    assert metrics.METRICS["violation_rate"].range(5.0, ends=False) == (0, 1)
