@@ -7,6 +7,7 @@ import base64
 import contextlib
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -80,6 +81,11 @@ class Section(NamedTuple):
 
     title: str
     blocks: tuple[Block, ...]
+
+
+def reproduce(command: str, facts: Mapping[str, str]) -> Section:
+    """How a study is repeated: the command, and what it was made with."""
+    return Section("Reproduce", (Code(command), Grid(("what", "value"), tuple(facts.items()))))
 
 
 class Report(NamedTuple):

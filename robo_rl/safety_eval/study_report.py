@@ -151,9 +151,7 @@ def _report(
         report.Section("Scenarios", (_scenario_grid(result),)),
         report.Section("Failing episodes", _replay_blocks(replays, folder)),
         report.Section("Not judged, not tested", _not_tested(result)),
-        report.Section(
-            "Reproduce", (report.Code(command), report.Grid(("what", "value"), _provenance(result)))
-        ),
+        report.reproduce(command, _provenance(result)),
     ]
     title = (
         f"Safety of {result.policy.contract['env']}"
@@ -317,14 +315,14 @@ def _not_tested(result: SafetyResult) -> tuple[report.Block, ...]:
     return (*blocks, report.Paragraph("Not tested: " + "; ".join(parts) + "."))
 
 
-def _provenance(result: SafetyResult) -> tuple[tuple[str, str], ...]:
+def _provenance(result: SafetyResult) -> dict[str, str]:
     held_out = " (held out: training never uses it)" if result.seed == HELD_OUT_SEED else " (given)"
-    rows = [
-        ("policy weights (SHA-256)", result.policy.digest),
-        ("seed", f"{result.seed}{held_out}"),
-        *((f"digest of {name}", value) for name, value in _digests(result).items()),
-    ]
-    return tuple(rows + [(name, value) for name, value in contract.versions().items()])
+    return {
+        "policy weights (SHA-256)": result.policy.digest,
+        "seed": f"{result.seed}{held_out}",
+        **{f"digest of {name}": value for name, value in _digests(result).items()},
+        **contract.versions(),
+    }
 
 
 def _digests(result: SafetyResult) -> dict[str, str]:

@@ -423,12 +423,7 @@ def write(made: Checklist, folder: Path, command: str) -> Path:
         sections.append(report.Section(name.capitalize(), (report.Grid(columns, lines),)))
     counts = {v: sum(r.verdict == v for r in made.rows) for v in map(str, SEVERITY)}
     why = f"{report.tally(counts)} of {len(made.rows)} lines. UNKNOWN is never a pass."
-    versions = tuple(contract.versions().items())
-    sections.append(
-        report.Section(
-            "Reproduce", (report.Code(command), report.Grid(("what", "value"), versions))
-        )
-    )
+    sections.append(report.reproduce(command, contract.versions()))
     described = made.policy.contract
     title = (
         f"Sim-to-real risk checklist: {described['env']} ({described.get('algo', 'policy')},"

@@ -112,7 +112,7 @@ def _report(result: GapResult, command: str) -> report.Report:
             report.Section("Other physics engines", (_transfers(result),)),
             report.Section("Where the magnitudes come from", (sources,)),
             report.Section("Not tested", (report.Paragraph("; ".join(untested) + "."),)),
-            report.Section("Reproduce", (report.Code(command), _provenance(result))),
+            report.reproduce(command, _provenance(result)),
         ),
     )
 
@@ -178,9 +178,9 @@ def _drawn(s: Sweep) -> plots.Degradation:
     )
 
 
-def _provenance(result: GapResult) -> report.Grid:
-    rows = [("policy weights (SHA-256)", result.policy.digest), ("seed", str(result.seed))]
-    return report.Grid(("what", "value"), tuple(rows + list(contract.versions().items())))
+def _provenance(result: GapResult) -> dict[str, str]:
+    made_with = {"policy weights (SHA-256)": result.policy.digest, "seed": str(result.seed)}
+    return made_with | contract.versions()
 
 
 def _data(result: GapResult, command: str) -> dict[str, Any]:

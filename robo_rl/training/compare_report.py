@@ -68,7 +68,7 @@ def build_report(result: Comparison, command: str) -> report.Report:
                 ),
             ),
         ),
-        report.Section("Reproduce", (report.Code(command), _version_grid(result))),
+        report.reproduce(command, _versions(result)),
     )
     return report.Report(f"Comparison on {result.env.name}", "", headline(result), sections)
 
@@ -347,7 +347,7 @@ def _minutes(runs: Sequence[Trained]) -> str:
     return f"{float(np.median([t.train_s for t in runs])) / 60:.1f}"
 
 
-def _version_grid(result: Comparison) -> report.Grid:
+def _versions(result: Comparison) -> dict[str, str]:
     """The versions the runs were made with; where machines differ, all of them."""
     found: dict[str, dict[str, None]] = {}
     for versions in [t.contract["versions"] for t in result.trained if t.contract] or [
@@ -355,4 +355,4 @@ def _version_grid(result: Comparison) -> report.Grid:
     ]:
         for name, version in versions.items():
             found.setdefault(name, {})[str(version)] = None
-    return report.Grid(("what", "value"), tuple((k, "; ".join(v)) for k, v in found.items()))
+    return {name: "; ".join(versions) for name, versions in found.items()}
