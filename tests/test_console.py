@@ -84,9 +84,9 @@ def test_no_two_outcomes_share_an_exit_status():
 @pytest.mark.parametrize(
     ("run", "words", "status", "said"),
     [
-        ("good", (), Exit.ACCEPT, "ACCEPT: all 3 required verdicts passed"),
-        ("idle", (), Exit.REJECT, "REJECT: 1 of 3 required verdicts failed: upright in nominal"),
-        ("good", ("episodes=5",), Exit.CONDITIONAL, "CONDITIONAL: 3 of 3 required verdicts not"),
+        ("good", (), Exit.ACCEPT, "ACCEPT: all 4 required verdicts passed"),
+        ("idle", (), Exit.REJECT, "REJECT: 2 of 4 required verdicts failed: upright in nominal"),
+        ("good", ("episodes=5",), Exit.CONDITIONAL, "CONDITIONAL: 4 of 4 required verdicts not"),
         ("nan", (), Exit.ERROR, "not finite"),
         ("idle", ("baseline=good",), Exit.REJECT, "Regression"),
         ("good", ("baseline=good",), Exit.ACCEPT, "Regression"),

@@ -397,8 +397,6 @@ def push(
 
     Planar robots are pushed forward or backward by a coin, others in a uniform direction.
     """
-    if duration_s <= 0:
-        raise errors.UserError(f"push: duration_s={duration_s:g}: it would push for no time.")
     heading = rng.uniform(0, 2 * np.pi)
     planar = robot.model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE
     direction = (

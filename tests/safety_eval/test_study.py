@@ -33,7 +33,6 @@ SUITE += (
     BALANCE.rstrip()
     + """
   smooth: {metric: action_roughness, at_most: 1.0e-6, max_rate: 0.3, required: false, reason: r}
-  robustness: {metric: robustness, at_least: 0, max_rate: 0.3, required: true, reason: r}
 """
 )
 TOLERANT = SUITE.replace("margin: 0.35", "margin: 0.4")
