@@ -142,5 +142,5 @@ def test_without_pybullet_it_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "robo_rl.engines.bullet")
     monkeypatch.setitem(sys.modules, "pybullet", None)
     monkeypatch.delitem(sys.modules, "robo_rl.engines.bullet_bodies")
-    with pytest.raises(UserError, match=r"pip install 'robo_rl\[bullet\]'"):
+    with pytest.raises(UserError, match=r"pip install 'robo-rl\[bullet\]'"):
         ENGINES["bullet"](world(HINGE), 1, Tracking(1))
