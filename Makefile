@@ -2,8 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ROOMS := $(addprefix robo_rl.,api errors verdicts registry engines robots injection rewards envs policy scenarios \
+	rollouts report interop safety_eval sim2real training)
 
-.PHONY: demo test install lint types wheel bench clean
+.PHONY: demo test install lint types wheel docs bench clean
 
 demo: $(STAMP)          ## train, compare, judge and check two policies (about ten minutes)
 	$(BIN)/robo-rl demo out=runs/demo-$$(date +%Y%m%d-%H%M%S)
@@ -29,6 +31,13 @@ types: $(STAMP)         ## types
 
 wheel: $(STAMP)         ## build the wheel, install it elsewhere, look for every content file
 	$(BIN)/python tests/check_wheel.py
+
+docs: $(VENV)/.docs     ## API reference from the docstrings, into build/reference
+	$(BIN)/pdoc --docformat google --output-directory build/reference $(ROOMS)
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pdoc==16.0.0
+	touch $@
 
 bench: $(STAMP) .venv-bench  ## speed side by side with peers (EnvPool and SBX get a venv of their own)
 	$(BIN)/python benchmarks/speed.py

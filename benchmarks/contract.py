@@ -11,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-from robo_rl.content import UserError
-from robo_rl.contract import versions
 from robo_rl.engines import ENGINES
 from robo_rl.envs import mdp
-from robo_rl.envs.check import check
+from robo_rl.envs.authoring.check import check
+from robo_rl.errors import UserError
 from robo_rl.files import write_json
+from robo_rl.policy.contract import versions
 
 TARGET = Path(__file__).resolve().parent / "results" / "contract.json"
 STEPS = {"mujoco": 40, "mjx": 12, "bullet": 40}

@@ -14,9 +14,9 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
-from robo_rl.contract import versions
 from robo_rl.files import write_json
-from robo_rl.safety_eval import seeds
+from robo_rl.policy.contract import versions
+from robo_rl.rollouts import seeds
 
 DRAWS, RESAMPLES, POPULATION = 10_000, 500, 4_000_000
 COUNTS = (2, 3, 4, 5, 7, 10)

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 from mujoco import mjx
 
-from robo_rl.contract import versions
 from robo_rl.envs.step import make
 from robo_rl.files import write_json
 from robo_rl.interop.brax import BraxEnv
-from robo_rl.train.config import resolve
-from robo_rl.train.ppo import ppo
+from robo_rl.policy.contract import versions
+from robo_rl.training.config import resolve
+from robo_rl.training.ppo import ppo
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = ("hopper", "ant", "humanoid", "quadruped-velocity")

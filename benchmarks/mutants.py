@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from robo_rl.envs import mdp
 from robo_rl.envs.step import make
-from robo_rl.policy import load_policy
+from robo_rl.policy.stored import load_policy
 from robo_rl.verdicts import Exit
 from tests.mutants import MUTANTS, mutant, store
 

@@ -127,9 +127,9 @@ def _learner(algo: str):
     import jax
 
     from robo_rl.envs.step import make
-    from robo_rl.train.config import resolve
-    from robo_rl.train.ppo import ppo
-    from robo_rl.train.sac import sac
+    from robo_rl.training.config import resolve
+    from robo_rl.training.ppo import ppo
+    from robo_rl.training.sac import sac
 
     config = resolve({"env": "hopper", "algo": algo})
     learner = {"ppo": ppo, "sac": sac}[algo](make("hopper"), config.hyper)

@@ -19,12 +19,12 @@ import gymnasium
 import pytest
 from stable_baselines3.common import vec_env
 
-from robo_rl.contract import versions
 from robo_rl.envs.step import make
 from robo_rl.files import write_json
 from robo_rl.interop.gym import RobotEnv
 from robo_rl.interop.registration import NAMESPACE, Spec, gymnasium_id
 from robo_rl.interop.sb3 import RobotVecEnv
+from robo_rl.policy.contract import versions
 
 TARGET = Path(__file__).resolve().parent / "results" / "peers-tests.json"
 TESTS = {

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from robo_rl import plots
 from robo_rl.content import read_json
 from robo_rl.files import write_text
-from robo_rl.safety_eval.statistics import rate_bounds
+from robo_rl.report import plots
+from robo_rl.rollouts.statistics import rate_bounds
 from robo_rl.sim2real.gap import SUCCESS_FLOOR
 
 SHOWN = ("action_latency", "observation_jitter", "joint_velocity_noise")

@@ -17,11 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from robo_rl.contract import processor, versions
 from robo_rl.envs import mdp
 from robo_rl.envs.step import make
 from robo_rl.files import write_json
-from robo_rl.policy import load_policy
+from robo_rl.policy.contract import processor, versions
+from robo_rl.policy.stored import load_policy
 from tests.mutants import mutant, store
 
 RESULTS = Path(__file__).parent / "results" / "replays.json"

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robo_rl.contract import versions
 from robo_rl.files import read_arrays, write_json
-from robo_rl.train.interrupt import STOPPING
+from robo_rl.policy.contract import versions
+from robo_rl.training.interrupt import STOPPING
 
 ROBO_RL = Path(sys.executable).with_name("robo-rl")
 STRIKES = 20

@@ -15,17 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from rich.console import Console
 
-from robo_rl.contract import versions
 from robo_rl.envs.step import make
 from robo_rl.files import write_json
-from robo_rl.policy import load_policy
-from robo_rl.safety_eval.metrics import METRICS, Episodes
-from robo_rl.safety_eval.rollout import episode_keys, rollout
-from robo_rl.safety_eval.statistics import rate
-from robo_rl.safety_eval.success import success_of
-from robo_rl.train.config import resolve
-from robo_rl.train.run import read_rows
-from robo_rl.train.trainers import train
+from robo_rl.policy.contract import versions
+from robo_rl.policy.stored import load_policy
+from robo_rl.rollouts.metrics import METRICS, Episodes
+from robo_rl.rollouts.play import episode_keys, rollout
+from robo_rl.rollouts.statistics import rate
+from robo_rl.rollouts.success import success_of
+from robo_rl.training.config import resolve
+from robo_rl.training.run import read_rows
+from robo_rl.training.trainers import train
 
 EPISODES, SEED = 200, 9_000_013
 TARGET = Path(__file__).resolve().parent / "results" / "robots.json"

@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from robo_rl.contract import versions
 from robo_rl.files import write_json
+from robo_rl.policy.contract import versions
 
 HERE = Path(__file__).resolve().parent
 BENCH_PYTHON = HERE.parent / ".venv-bench" / "bin" / "python"

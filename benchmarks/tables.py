@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from robo_rl.compare import return_bounds
 from robo_rl.envs.step import make
-from robo_rl.safety_eval.seeds import over_runs
-from robo_rl.safety_eval.statistics import figure
+from robo_rl.rollouts.seeds import over_runs
+from robo_rl.rollouts.statistics import figure
+from robo_rl.training.compare import return_bounds
 
 RESULTS = Path(__file__).parent / "results"
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"

@@ -14,12 +14,12 @@ import gymnasium
 import jax
 import numpy as np
 
-from robo_rl.contract import versions
 from robo_rl.envs.step import make
 from robo_rl.files import write_json
-from robo_rl.policy import Policy
-from robo_rl.train.config import resolve
-from robo_rl.train.ppo import ppo
+from robo_rl.policy.contract import versions
+from robo_rl.policy.stored import Policy
+from robo_rl.training.config import resolve
+from robo_rl.training.ppo import ppo
 
 EVERY, EPISODES = 20_000, 10
 

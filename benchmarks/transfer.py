@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from robo_rl.contract import versions
 from robo_rl.envs.step import Environment, make
 from robo_rl.files import write_json
-from robo_rl.policy import Policy, load_policy
-from robo_rl.safety_eval.rollout import episode_keys, rollout
-from robo_rl.safety_eval.statistics import CONFIDENCE, Interval
+from robo_rl.policy.contract import versions
+from robo_rl.policy.stored import Policy, load_policy
+from robo_rl.rollouts.play import episode_keys, rollout
+from robo_rl.rollouts.statistics import CONFIDENCE, Interval
 
 EPISODES, SEED, STEPS = {"mjx": 16, "bullet": 32}, 9_000_017, 100
 RESAMPLES = 2000

@@ -1,19 +1,25 @@
 """Every content file of a folder, read and checked as it would be used; nothing is simulated."""
 
+import contextlib
+import difflib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robo_rl import content
-from robo_rl.content import UserError
-from robo_rl.envs import catalogue, mdp
-from robo_rl.envs.robots import load_robot
-from robo_rl.rewards.layers import load_rewards
-from robo_rl.safety_eval.suite import load_suite
+from pydantic import ValidationError
+
+from robo_rl import content, errors
+from robo_rl.envs import mdp
+from robo_rl.errors import UserError
+from robo_rl.registry import load_own
+from robo_rl.rewards.layers import DONE, Done, load_rewards
+from robo_rl.robots.robot import load_robot
+from robo_rl.rollouts.success import why_not
+from robo_rl.safety_eval.suite import is_path, load_suite
 from robo_rl.scenarios.schema import load_scenario
 from robo_rl.sim2real.profiles import load_profile
-from robo_rl.train import config
+from robo_rl.training import config
 
 LOADERS: dict[str, Callable[[str], Any]] = {
     "rewards": load_rewards,
@@ -22,12 +28,18 @@ LOADERS: dict[str, Callable[[str], Any]] = {
     "sim2real": load_profile,
 }
 
+CLOSE = 0.8  # how alike the name of a folder of content and another must be: venv and envs are not
+LIKE_YAML = (".yml", ".yaml", ".json")
+
 
 class Checked(NamedTuple):
     """How many files were read, and every line about something wrong."""
 
     files: int
     problems: tuple[str, ...]
+
+
+Job = tuple[Path, Callable[[], Any]]  # a file, and what raises UserError where it is wrong
 
 
 def check(folder: Path | None) -> Checked:
@@ -39,20 +51,16 @@ def check(folder: Path | None) -> Checked:
         if not folder.is_dir():
             raise UserError(f"check: {folder} is no folder.")
         _know(folder)
-    catalogue.load()
+    load_own()
     root = folder or content.root()
     jobs = list(_jobs(root))
-    if not jobs:
+    problems = [*(_misnamed_folders(folder) if folder else ()), *_passed_over(root)]
+    if not jobs and not problems:
         known = ", ".join((*LOADERS, "envs"))
         raise UserError(f"check: {root} holds no content (looked for the folders {known}).")
-    problems: list[str] = []
     for path, job in jobs:
-        try:
-            job()
-        except UserError as error:
-            lines = str(error).splitlines()
-            problems += [line if str(path) in line else f"{path}: {line}" for line in lines]
-    return Checked(len(jobs), tuple(dict.fromkeys(problems)))
+        problems += _wrong(path, job)
+    return Checked(len({path for path, _ in jobs}), tuple(dict.fromkeys(problems)))
 
 
 def _know(folder: Path) -> None:
@@ -62,14 +70,71 @@ def _know(folder: Path) -> None:
         os.environ[content.OWN] = os.pathsep.join(map(str, (*listed, folder)))
 
 
-def _jobs(root: Path) -> Iterator[tuple[Path, Callable[[], Any]]]:
+def _wrong(path: Path, job: Callable[[], Any]) -> list[str]:
+    """Every line about something wrong in a file; what nobody foresaw is one that names it too."""
+    try:
+        job()
+    except UserError as error:
+        lines = str(error).splitlines()
+        return [line if str(path) in line else f"{path}: {line}" for line in lines]
+    except Exception as error:
+        said = " ".join(str(error).split())
+        return [f"{path}: cannot be used ({type(error).__name__}: {said})."]
+    return []
+
+
+def _misnamed_folders(root: Path) -> Iterator[str]:
+    """A line for every folder that is nearly called as a folder of content."""
+    for path in sorted(p for p in root.iterdir() if p.is_dir() and p.name not in content.FOLDERS):
+        meant = difflib.get_close_matches(path.name.lower(), content.FOLDERS, n=1, cutoff=CLOSE)
+        if meant:
+            yield f"{path}: nothing in it is read. Did you mean {meant[0]!r}?"
+
+
+def _passed_over(root: Path) -> Iterator[str]:
+    """A line for every file that looks like content and is not called so."""
+    found = [path for kind in (*LOADERS, "configs") for path in (root / kind).glob("*")]
+    found += (root / "envs").glob("*/robot.*")
+    for path in sorted(found):
+        if path.suffix != ".yaml" and path.suffix.lower() in LIKE_YAML and path.is_file():
+            yield f"{path}: is not read. Did you mean {path.with_suffix('.yaml').name!r}?"
+
+
+def _jobs(root: Path) -> Iterator[Job]:
     for kind, load in LOADERS.items():
         for path in sorted((root / kind).glob("*.yaml")):
             yield path, lambda load=load, path=path: load(str(path))
+            if kind == "rewards":
+                yield path, lambda path=path: _check_done(path)
+    for path in _named_files(root):
+        yield path, lambda path=path: load_scenario(str(path))
     for path in sorted((root / "envs").glob("*/robot.yaml")):
         yield path, lambda path=path: load_robot(path.parent.name)
     for path in sorted((root / "configs").glob("*.yaml")):
         yield path, lambda path=path: _check_presets(path)
+
+
+def _named_files(root: Path) -> Iterator[Path]:
+    """The files of scenarios that suites name by path, without those in the folder of scenarios."""
+    seen = {path.resolve() for path in (root / "scenarios").glob("*.yaml")}
+    for suite in sorted((root / "safety_eval").glob("*.yaml")):
+        with contextlib.suppress(Exception):  # a wrong suite says so itself
+            for path in (Path(s) for s in load_suite(str(suite)).sources.values() if is_path(s)):
+                if path.resolve() not in seen:
+                    seen.add(path.resolve())
+                    yield path
+
+
+def _check_done(path: Path) -> None:
+    """Holds what a reward file says under `done` against the metrics."""
+    try:
+        done = Done(**content.read_yaml(path)[DONE])
+    except (KeyError, TypeError, ValidationError):  # there is none, or the file's own check says so
+        return
+    problems = content.Problems(path)
+    if reason := why_not(done):
+        problems.add((DONE,), reason)
+    problems.demand()
 
 
 def _check_presets(path: Path) -> None:
@@ -82,7 +147,7 @@ def _check_presets(path: Path) -> None:
     for env, own in {"default": {}, **blocks.get("envs", {})}.items():
         try:
             if env != "default":
-                content.lookup(mdp.ENTRIES, env, kind="environment", where=str(path))
+                errors.lookup(mdp.ENTRIES, env, kind="environment", where=str(path))
             config.check(models[path.stem], {**blocks.get("default", {}), **own}, f"{path}: {env}")
         except UserError as error:
             wrong.append(str(error))

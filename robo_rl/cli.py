@@ -1,5 +1,7 @@
 """The one console command, robo-rl: every job of the suite as key=value words over a preset."""
 
+import math
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -10,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from robo_rl.content import NotFiniteError, UserError
+from robo_rl import extras
+from robo_rl.content import LARGEST_SEED
+from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.terminal import (
     checklist_table,
     coloured,
@@ -48,9 +52,10 @@ def envs(
 
     Environments of your own are found in the folders that ROBO_RL_ENVS lists.
     """
-    from robo_rl.envs import catalogue, printing
+    from robo_rl.envs.authoring import printing
+    from robo_rl.registry import load_own
 
-    catalogue.load()
+    load_own()
     if name in ("new", "check"):
         given = [word for word in words or [] if "=" not in word]
         if len(given) != 1:
@@ -64,7 +69,7 @@ def envs(
 
 
 def _new_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> None:
-    from robo_rl.envs import new
+    from robo_rl.envs.authoring import new
 
     if mjcf is None:
         raise UserError("envs new: --mjcf FILE is needed: the robot's MJCF or URDF.")
@@ -80,7 +85,7 @@ def _new_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> Non
 
 
 def _check_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> None:
-    from robo_rl.envs import check
+    from robo_rl.envs.authoring import check
 
     engine = str(given.get("engine", "mujoco"))
     found = check.check(name, engine, _count(given, "steps", check.STEPS))
@@ -109,7 +114,7 @@ def train(words: Words = None) -> None:
     Ctrl-C saves, says how to go on, and ends with exit code 130; numbers that are not finite end
     training with exit code 3, the last good checkpoint kept.
     """
-    from robo_rl.train import config, run
+    from robo_rl.training import config, run
 
     given = config.parse(words or [])
     if "resume" in given:
@@ -128,7 +133,7 @@ def train(words: Words = None) -> None:
 
 
 def _train(resolved: Any, *, resume: bool) -> None:
-    from robo_rl.train import run, trainers
+    from robo_rl.training import run, trainers
 
     try:
         folder = trainers.train(resolved, console, resume=resume)
@@ -156,13 +161,12 @@ def compare(words: Words = None) -> None:
     judged on; steps=... and what else training knows is for every arm, ppo.KEY=... and sac.KEY=...
     for one; episodes: final evaluation episodes per run. Everything is checked before training.
     """
-    from robo_rl import compare as comparing
-    from robo_rl import compare_findings, compare_report
-    from robo_rl.train import config
+    from robo_rl.training import compare as comparing
+    from robo_rl.training import compare_findings, compare_report, config
 
     asked = comparing.ask(config.parse(words or []))
     result = comparing.compare(asked, console)
-    path = compare_report.write(result, asked.folder, _command("compare", words))
+    path = compare_report.write(result, asked.folder, _command("compare", None, words))
     columns = ("variant", "task return, median [95 %]", "seeds", "steps a run", "training, min")
     table = Table(*columns, title=f"Comparison on {asked.env}")
     for row in compare_report.terminal_rows(result):
@@ -186,22 +190,27 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
     scenario, looked at once; the suite's own plan doubles what is undecided), replays (bundles
     kept per scenario).
     """
+    from robo_rl.report import page
     from robo_rl.safety_eval import study, study_report
 
     known = ("suite", "baseline", "seed", "episodes", "out", "replays")
     given = _keys(words, known, "safety")
+    suite = str(given["suite"]) if "suite" in given else study.default_suite(run)
+    folder = Path(str(given.get("out", run / "safety" / Path(suite).stem)))
+    replays = _count(given, "replays", study_report.REPLAYS)
+    seed = _seed(given, study.HELD_OUT_SEED)
+    episodes = _count(given, "episodes", 1, least=1) if "episodes" in given else None
+    page.claim(folder)
     with steps_bar("Safety suite") as show:
         result = study.study(
             run,
-            str(given["suite"]) if "suite" in given else None,
+            suite,
             baseline=Path(str(given["baseline"])) if "baseline" in given else None,
-            seed=_count(given, "seed", study.HELD_OUT_SEED),
-            episodes=_count(given, "episodes", 0) or None,
+            seed=seed,
+            episodes=episodes,
             on_progress=show,
         )
-    folder = Path(str(given.get("out", run / "safety" / result.suite.name)))
-    replays = _count(given, "replays", study_report.REPLAYS)
-    path = study_report.write(result, folder, _command(f"safety {run}", words), replays)
+    path = study_report.write(result, folder, _command("safety", run, words), replays)
     safety_tables(result)
     console.print(f"[bold]{coloured(result.gate)}[/]: {escape(result.why)}", highlight=False)
     console.print(f"Report: {escape(str(path))}", soft_wrap=True)
@@ -248,25 +257,25 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
     Exit status 1 with a RED margin, 2 with an UNKNOWN one (fail_on=red lets it pass; fail_on=amber
     counts AMBER too), else 0; 3 where the policy gives numbers that are not finite.
     """
+    from robo_rl.report import page
     from robo_rl.sim2real import gap as gaps
     from robo_rl.sim2real import gap_report
 
     known = ("profile", "seed", "episodes", "levels", "episode_s", "out", "fail_on")
     given = _keys(words, known, "gap")
     fail_on = _grade(given, "gap")
+    folder = Path(str(given.get("out", run / "gap")))
+    asked = {
+        "seed": _seed(given, gaps.GAP_SEED),
+        "episodes": _count(given, "episodes", gaps.EPISODES),
+        "levels": _count(given, "levels", gaps.LEVELS),
+        "episode_s": _positive(given, "episode_s"),
+    }
+    page.claim(folder)
+    profile = str(given["profile"]) if "profile" in given else None
     with steps_bar("Gap study") as show:
-        result = gaps.gap(
-            run,
-            str(given["profile"]) if "profile" in given else None,
-            seed=_count(given, "seed", gaps.GAP_SEED),
-            episodes=_count(given, "episodes", 32),
-            levels=_count(given, "levels", 6),
-            episode_s=_positive(given, "episode_s"),
-            on_progress=show,
-        )
-    path = gap_report.write(
-        result, Path(str(given.get("out", run / "gap"))), _command(f"gap {run}", words)
-    )
+        result = gaps.gap(run, profile, **asked, on_progress=show)
+    path = gap_report.write(result, folder, _command("gap", run, words))
     gap_table(result)
     console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     raise typer.Exit(exit_of_grades(gap_report.grades_of(result), fail_on))
@@ -281,13 +290,15 @@ def checklist(
     Exit status 1 with a RED line, 2 with an UNKNOWN one (fail_on=red lets it pass; fail_on=amber
     counts AMBER too), else 0. The steps on the robot itself are UNKNOWN until they are done.
     """
+    from robo_rl.report import page
     from robo_rl.sim2real import checklist as checks
 
     given = _keys(words, ("out", "fail_on"), "checklist")
     fail_on = _grade(given, "checklist")
-    made = checks.checklist(run)
     folder = Path(str(given.get("out", run / "checklist")))
-    path = checks.write(made, folder, _command(f"checklist {run}", words))
+    page.claim(folder)
+    made = checks.checklist(run)
+    path = checks.write(made, folder, _command("checklist", run, words))
     checklist_table(made)
     console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     raise typer.Exit(exit_of_grades((row.verdict for row in made.rows), fail_on))
@@ -321,18 +332,19 @@ def demo(words: Words = None) -> None:
     Keys: out (default runs/demo), and those of configs/demo.yaml: env, ppo_steps, sac_steps, ...
     """
     from robo_rl import demo as demonstration
-    from robo_rl.train import config
+    from robo_rl.training import config
 
     demonstration.demo(config.parse(words or []), console)
 
 
-def _command(what: str, words: list[str] | None) -> str:
-    return " ".join(["robo-rl", what, *(words or [])])
+def _command(what: str, run: Path | None, words: list[str] | None) -> str:
+    """The command as a shell takes it: what has spaces in it is quoted."""
+    return shlex.join(["robo-rl", what, *([str(run)] if run else []), *(words or [])])
 
 
 def _keys(words: list[str] | None, known: tuple[str, ...], where: str) -> dict[str, Any]:
-    from robo_rl.content import suggestion
-    from robo_rl.train import config
+    from robo_rl.errors import suggestion
+    from robo_rl.training import config
 
     given = config.parse(words or [])
     for key in given:
@@ -343,26 +355,33 @@ def _keys(words: list[str] | None, known: tuple[str, ...], where: str) -> dict[s
 
 def _grade(given: dict[str, Any], where: str) -> Grade:
     """The grade that fails a command: fail_on=red, unknown (if left out) or amber."""
-    from robo_rl.content import lookup
+    from robo_rl.errors import lookup
 
     table = {grade.lower(): grade for grade in (Grade.RED, Grade.UNKNOWN, Grade.AMBER)}
     word = str(given.get("fail_on", "unknown")).lower()
     return lookup(table, word, kind="value of fail_on", where=where)
 
 
-def _count(given: dict[str, Any], key: str, default: int) -> int:
+def _count(given: dict[str, Any], key: str, default: int, least: int = 0) -> int:
     value = given.pop(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UserError(f"{key}={value!r}: a whole number >= 0 was expected.")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{key}={value!r}: a whole number >= {least} was expected.")
+    return value
+
+
+def _seed(given: dict[str, Any], default: int) -> int:
+    value = _count(given, "seed", default)
+    if value > LARGEST_SEED:
+        raise UserError(f"seed={value}: the largest seed is {LARGEST_SEED}.")
     return value
 
 
 def _positive(given: dict[str, Any], key: str) -> float | None:
     value = given.pop(key, None)
     if value is not None and (
-        isinstance(value, bool) or not isinstance(value, int | float) or value <= 0
+        isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf
     ):
-        raise UserError(f"{key}={value!r}: a number > 0 was expected.")
+        raise UserError(f"{key}={value!r}: a finite number > 0 was expected.")
     return value
 
 
@@ -374,7 +393,13 @@ def main() -> None:
         _complain(str(error))
         status = Exit.ERROR if isinstance(error, NotFiniteError) else Exit.USAGE
     except KeyboardInterrupt:
+        _complain("interrupted; what was being studied is not judged.")
         status = Exit.INTERRUPTED
+    except ModuleNotFoundError as error:
+        said = extras.help_for(error)
+        status = _unexpected(error) if said is None else Exit.USAGE
+        if said:
+            _complain(said)
     except Exception as error:
         status = _unexpected(error)
     sys.exit(int(status or Exit.ACCEPT))

@@ -3,35 +3,26 @@
 Data only, nothing is ever executed.
 """
 
-import difflib
 import functools
 import json
 import os
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from robo_rl.errors import UserError, lookup, suggestion
+
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 _PACKAGE = Path(__file__).resolve().parent
 OWN = "ROBO_RL_ENVS"
+LARGEST_SEED = 2**32 - 1  # random keys are made of 32 bits: a larger one would repeat a smaller
 FOLDERS = ("envs", "rewards", "scenarios", "safety_eval", "sim2real", "configs")
-
-
-class UserError(Exception):
-    """A mistake the user can mend.
-
-    The command line prints it without a traceback and exits with 64 (wrong usage).
-    """
-
-
-class NotFiniteError(UserError):
-    """A policy, a learner or physics produced numbers that are not finite; exit status 3."""
 
 
 def root() -> Path:
@@ -59,21 +50,6 @@ def robot_files() -> dict[str, Path]:
     """Every robot.yaml by the robot's name; the suite's own names cannot be taken."""
     found = [p for place in reversed(folders("envs")) for p in sorted(place.glob("*/robot.yaml"))]
     return {path.parent.name: path for path in found}
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """' Did you mean ...? Known: ...' for a name that is not among the known ones."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{hint} Known: {', '.join(names)}."
-
-
-def lookup(table: Mapping[str, T], name: str, *, kind: str, where: str) -> T:
-    """table[name]; a miss says what was asked for, where, what is close and what exists."""
-    if name in table:
-        return table[name]
-    raise UserError(f"{where}: no {kind} named {name!r}.{suggestion(name, table)}")
 
 
 Key = tuple[str | int, ...]  # where in a file: names of mappings, positions in lists
@@ -117,7 +93,8 @@ class Problems:
             elif one["type"] == "missing":
                 self.add(key, "is missing.")
             else:
-                self.add(key, f"{one['msg']} (found {one['input']!r}).")
+                said = one["msg"].removeprefix("Value error, ")
+                self.add(key, f"{said} (found {one['input']!r}).")
 
     def demand(self) -> None:
         """Raise UserError if there is any problem."""
@@ -132,9 +109,13 @@ class Problems:
 def parse(kind: type[M], path: Path, problems: Problems, **own: Any) -> M:
     """The model of a content file, and of `own` fields that the file does not write itself.
 
-    Raises UserError with every field that is missing, unknown or of the wrong kind.
+    Raises UserError with every field that is missing, unknown or of the wrong kind; own fields that
+    the file writes after all are problems that the caller demands.
     """
     value = read_yaml(path)
+    for key in own:
+        if key in value:
+            problems.add((key,), "is not written in the file: it follows from where the file is.")
     try:
         return kind(**{**value, **own})
     except ValidationError as error:
@@ -182,23 +163,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = yaml.load(path.read_text(), Loader=_Loader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise UserError(f"{path}:{line}: not valid YAML: {said}.") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, no such date
+        raise UserError(f"{path}: not valid YAML: {_in_one_line(error)}.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: a mapping was expected, found {type(value).__name__}.")
     return value
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; anything else says which file and why."""
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """The object in a JSON file, which has these keys; anything else says which file and why."""
     try:
         value = json.loads(path.read_text())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON: {error}") from error
+        raise UserError(f"{path}: not valid JSON: {_in_one_line(error)}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: an object was expected, found {type(value).__name__}.")
+    if missing := [key for key in needed if key not in value]:
+        raise UserError(f"{path}: not what was expected: {', '.join(missing)} missing in it.")
     return value
 
 
@@ -221,12 +212,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
-    doubled = {str(key) for key in keys if keys.count(key) > 1}
-    if doubled:
-        raise yaml.constructor.ConstructorError(
-            None, None, f"key {doubled.pop()!r} is given twice", node.start_mark
-        )
+    keys: list[Any] = []
+    for key, _ in node.value:
+        found = loader.construct_object(key)  # type: ignore[no-untyped-call]
+        if found in keys:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {str(found)!r} is given twice", key.start_mark
+            )
+        keys.append(found)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 

@@ -8,10 +8,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from robo_rl import compare, compare_report, content, report
+from robo_rl import content
+from robo_rl.report import page as report
 from robo_rl.safety_eval import study, study_report
 from robo_rl.sim2real import checklist, gap, gap_report
-from robo_rl.train.config import Strict, check
+from robo_rl.training import compare, compare_report
+from robo_rl.training.config import Strict, check
 
 COLUMNS = ("policy", "task return", "safety gate", "gap to reality", "breaks first", "checklist")
 PROMISE = (
@@ -29,7 +31,6 @@ class DemoConfig(Strict):
     safety_episodes: int
     gap_episodes: int
     gap_levels: int
-    gap_episode_s: float
     out: str = "runs/demo"
 
 
@@ -86,7 +87,6 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
             run,
             episodes=config.gap_episodes,
             levels=config.gap_levels,
-            episode_s=config.gap_episode_s,
             on_progress=_into(bars, departures),
         )
     safety_page = study_report.write(
@@ -97,8 +97,7 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
     gap_page = gap_report.write(
         measured,
         run / "gap",
-        f"robo-rl gap {run} episodes={config.gap_episodes} levels={config.gap_levels}"
-        f" episode_s={config.gap_episode_s}",
+        f"robo-rl gap {run} episodes={config.gap_episodes} levels={config.gap_levels}",
     )
     console.print("4 of 4  checklist")
     checked = checklist.checklist(run)

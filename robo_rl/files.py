@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from robo_rl.content import UserError
+from robo_rl.errors import UserError
 
 fcntl: Any
 try:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from robo_rl.content import UserError
+from robo_rl.errors import UserError
 
 
 def to_arrays(tree: Any) -> dict[str, np.ndarray]:

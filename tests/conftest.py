@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Policy
+from robo_rl.policy.stored import Policy
 from tests.mutants import random_network
 
 HISTORY_S = 0.05
@@ -62,7 +62,7 @@ def disturbed_step(disturbed):
 def random_policy(env: Environment, seed: int = 0, scale: float = 0.3, **contract) -> Policy:
     """A small network with random weights, for an environment."""
     network = random_network(env, seed, scale, width=8)
-    from robo_rl.contract import describe
+    from robo_rl.policy.contract import describe
 
     return Policy(network, {**describe(env), "algo": "ppo", "seed": seed, **contract})
 
@@ -75,7 +75,7 @@ def policy(hopper):
 @pytest.fixture()
 def run_folder(tmp_path, hopper):
     """A run folder that holds nothing but a policy."""
-    from robo_rl.policy import save_policy
+    from robo_rl.policy.stored import save_policy
 
     made = random_policy(hopper)
     save_policy(tmp_path / "run" / "policy", made.network, made.contract)

@@ -7,9 +7,9 @@ import mujoco
 import numpy as np
 import scipy.linalg
 
-from robo_rl.contract import describe
 from robo_rl.envs.step import Environment
-from robo_rl.policy import Network, Policy, save_policy
+from robo_rl.policy.contract import describe
+from robo_rl.policy.stored import Network, Policy, save_policy
 
 BALANCE = """
   upright: {metric: task, max_rate: 0.3, required: true, reason: r}
@@ -19,6 +19,7 @@ BALANCE = """
   rail:
     {metric: longest_violation, cost: joint_limit, at_most: 0.2, max_rate: 0.3,
      required: true, reason: r}
+  claims: {metric: robustness, at_least: 0, max_rate: 0.3, required: true, reason: r}
 """  # criteria that judge a balanced pole, for suites of a few episodes
 MUTANTS = ("idle", "constant", "random", "frozen", "sign-flipped", "nan")
 

@@ -32,7 +32,7 @@ rows:
      source: s, mitigation: m}
 """
 OWN = """
-from robo_rl.envs.classic import inverted_pendulum
+from robo_rl.envs.tasks.classic import inverted_pendulum
 from robo_rl.envs.mdp import Observe, register
 from dataclasses import replace
 
@@ -70,6 +70,9 @@ def place(tmp_path_factory):
     store(folder / "idle", pole, constant_network(pole, np.zeros(1)))
     hopper = make("hopper")
     store(folder / "alien", hopper, constant_network(hopper, np.zeros(3)))
+    store(folder / "two-headed", pole, constant_network(pole, np.zeros(2)))
+    (folder / "theirs").mkdir()
+    (folder / "theirs" / "report.md").write_text("a page of somebody's own")
     store(folder / "nan", pole, constant_network(pole, np.full(1, np.nan)))
     return folder
 
@@ -81,9 +84,9 @@ def test_no_two_outcomes_share_an_exit_status():
 @pytest.mark.parametrize(
     ("run", "words", "status", "said"),
     [
-        ("good", (), Exit.ACCEPT, "ACCEPT: all 3 required verdicts passed"),
-        ("idle", (), Exit.REJECT, "REJECT: 1 of 3 required verdicts failed: upright in nominal"),
-        ("good", ("episodes=5",), Exit.CONDITIONAL, "CONDITIONAL: 3 of 3 required verdicts not"),
+        ("good", (), Exit.ACCEPT, "ACCEPT: all 4 required verdicts passed"),
+        ("idle", (), Exit.REJECT, "REJECT: 2 of 4 required verdicts failed: upright in nominal"),
+        ("good", ("episodes=5",), Exit.CONDITIONAL, "CONDITIONAL: 4 of 4 required verdicts not"),
         ("nan", (), Exit.ERROR, "not finite"),
         ("idle", ("baseline=good",), Exit.REJECT, "Regression"),
         ("good", ("baseline=good",), Exit.ACCEPT, "Regression"),
@@ -91,6 +94,12 @@ def test_no_two_outcomes_share_an_exit_status():
         ("good", ("baseline=alien",), Exit.ERROR, "is for 'hopper', not 'inverted-pendulum'"),
         ("good", ("baseline=nowhere",), Exit.USAGE, "no policy here"),
         ("good", ("suit=x",), Exit.USAGE, "Did you mean 'suite'"),
+        ("good", ("episodes=0",), Exit.USAGE, "a whole number >= 1"),
+        ("good", ("seed=4294967296",), Exit.USAGE, "the largest seed is 4294967295"),
+        ("good", ("replays=abc",), Exit.USAGE, "a whole number >= 0"),
+        ("good", ("out=small.yaml",), Exit.USAGE, "no folder that can be written to"),
+        ("good", ("out=theirs",), Exit.USAGE, "it holds report.md, which no study"),
+        ("two-headed", (), Exit.USAGE, "and biases [2], now 4 observations and 1 actions"),
     ],
 )
 def test_the_gate_reaches_the_shell(place, run, words, status, said):
@@ -99,6 +108,9 @@ def test_the_gate_reaches_the_shell(place, run, words, status, said):
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not (place / "MUJOCO_LOG.TXT").exists()
+    if status == Exit.USAGE:
+        assert "Safety suite" not in done.stdout  # nothing was run
+    assert (place / "theirs" / "report.md").read_text() == "a page of somebody's own"
 
 
 def test_a_fault_that_is_not_the_users_wording_is_an_internal_error(place):
@@ -196,7 +208,7 @@ def test_every_command_of_the_readme_runs(tmp_path):
     (tmp_path / "own.xml").write_text(model)
     (tmp_path / "small.yaml").write_text(SUITE)
     (tmp_path / "profile.yaml").write_text(PROFILE)
-    demo = ("ppo_steps=256", "sac_steps=128", "gap_levels=1", "gap_episode_s=0.4")
+    demo = ("ppo_steps=256", "sac_steps=128", "gap_levels=1")
     demo += ("safety_episodes=2", "gap_episodes=14", "env=inverted-pendulum")
     judged = (Exit.REJECT, Exit.CONDITIONAL)
     for words, statuses in (

@@ -1,83 +1,57 @@
 """The house: imports point down, content is whole, nothing refers to what a user does not have."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
 
-from robo_rl import content
+from robo_rl import content, errors
 from robo_rl.envs import mdp
-from robo_rl.envs.robots import load_robot
+from robo_rl.robots.robot import load_robot
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "robo_rl").rglob("*.py"))
 
-LEVELS = {  # a module may import only from its own level or from below
-    "content": 0,
-    "verdicts": 0,
-    "files": 0,
-    "policy": 1,
-    "report": 1,
-    "plots": 1,
-    "trees": 1,
-    "engines": 1,
-    "interop.registration": 1,
-    "sim2real.sensors": 2,
-    "sim2real.actuation": 2,
-    "sim2real.injection": 2,
-    "rewards": 3,
-    "envs": 3,
-    "contract": 4,
-    "rendering": 4,
-    "sim2real.injectors": 4,
-    "sim2real.profiles": 5,
-    "sim2real.randomise": 6,
-    "sim2real.curriculum": 6,
-    "scenarios": 5,
-    "interop": 5,
-    "safety_eval": 6,
-    "check": 7,
-    "train": 7,
-    "sim2real.transfer": 7,
-    "sim2real.gap": 7,
-    "sim2real.gap_report": 7,
-    "sim2real.checklist": 7,
-    "compare": 8,
-    "compare_findings": 8,
-    "compare_report": 8,
-    "demo": 9,
-    "cli": 10,
-}
+ORDER = (  # rooms of the house; each may import from those before it
+    *("extras", "errors", "verdicts", "content", "registry", "files", "trees"),
+    *("engines", "robots", "injection", "rewards", "envs", "policy", "scenarios"),
+    *("rollouts", "report", "interop", "safety_eval", "sim2real", "training"),
+    *("check", "terminal", "demo", "cli", "api", "__main__"),
+)
 
 
-def level(module):
-    """The level of robo_rl.<module>, by its longest known prefix; None for the bare package."""
-    parts = module.split(".")
-    for length in range(len(parts), 0, -1):
-        if (found := LEVELS.get(".".join(parts[:length]))) is not None:
-            return found
-    return None
+def module_of(path):
+    parts = path.relative_to(ROOT / "robo_rl").with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path) for path in SOURCES}
 
 
 def imports(path):
+    """Modules of the package that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("robo_rl"):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("robo_rl."):
             for name in node.names:
-                yield f"{node.module}.{name.name}".removeprefix("robo_rl.")
+                whole = f"{node.module}.{name.name}".removeprefix("robo_rl.")
+                yield whole if whole in MODULES else whole.rpartition(".")[0]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "robo_rl")))
 def test_imports_point_down(path):
-    module = ".".join(path.relative_to(ROOT / "robo_rl").with_suffix("").parts).removesuffix(
-        ".__init__"
-    )
-    if (own := level(module)) is None:
+    module = module_of(path)
+    if module == "__init__":  # the package's face shows what lies below it
         return
+    room = module.partition(".")[0]
     for target in imports(path):
-        below = level(target)
-        assert below is None or below <= own, (
-            f"{module} (level {own}) imports {target} (level {below})"
-        )
+        below = target.partition(".")[0]
+        assert below == room or ORDER.index(below) < ORDER.index(room), f"{module}: {target}"
+
+
+def test_no_two_modules_import_each_other():
+    order = graphlib.TopologicalSorter({module_of(p): set(imports(p)) for p in SOURCES})
+    assert len(list(order.static_order())) >= len(SOURCES)  # raises CycleError
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "robo_rl")))
@@ -98,9 +72,9 @@ def test_every_environment_has_a_reward_file_a_robot_and_a_card():
 
 
 def test_an_unknown_robot_name_and_sensor_are_named():
-    with pytest.raises(content.UserError, match="hoppr.*Did you mean 'hopper'"):
+    with pytest.raises(errors.UserError, match="hoppr.*Did you mean 'hopper'"):
         load_robot("hoppr")
-    with pytest.raises(content.UserError, match="no sensor named 'force/foot'"):
+    with pytest.raises(errors.UserError, match="no sensor named 'force/foot'"):
         load_robot("hopper").sensor("force/foot")
 
 

@@ -4,22 +4,39 @@ from collections.abc import Callable
 
 from mujoco import MjModel
 
-from robo_rl.content import UserError
 from robo_rl.engines.base import Engine, Tracking
+from robo_rl.errors import UserError
+from robo_rl.registry import Registry
+
+Build = Callable[[MjModel, int, Tracking], Engine]
+ENGINES: Registry[Build] = Registry("engine")
 
 
+def engine(name: str) -> Callable[[Build], Build]:
+    """Add a function of (model, substeps, tracking) that builds an engine, under a name."""
+
+    def add(build: Build) -> Build:
+        ENGINES.add(name, build, build.__module__)
+        return build
+
+    return add
+
+
+@engine("mujoco")
 def _mujoco(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
     from robo_rl.engines.mujoco import MujocoEngine
 
     return MujocoEngine(model, substeps, tracking)
 
 
+@engine("mjx")
 def _mjx(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
     from robo_rl.engines.mjx import MjxEngine  # imports take seconds
 
     return MjxEngine(model, substeps, tracking)
 
 
+@engine("bullet")
 def _bullet(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
     try:
         from robo_rl.engines.bullet import BulletEngine
@@ -29,10 +46,3 @@ def _bullet(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
             " pip install 'robo-rl[bullet]'. Without it there are mujoco and mjx."
         ) from error
     return BulletEngine(model, substeps, tracking)
-
-
-ENGINES: dict[str, Callable[[MjModel, int, Tracking], Engine]] = {
-    "mujoco": _mujoco,
-    "mjx": _mjx,
-    "bullet": _bullet,
-}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from robo_rl.content import UserError
+from robo_rl.errors import UserError
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ import numpy as np
 from mujoco import mjx
 from mujoco.mjx._src.support import contact_force, jac
 
-from robo_rl.content import UserError
 from robo_rl.engines.base import (
     Array,
     Plant,
@@ -22,6 +21,7 @@ from robo_rl.engines.base import (
     Tracking,
     plant_fields,
 )
+from robo_rl.errors import UserError
 
 NET_FORCE, CLOSEST = 3, 1  # reductions of a contact sensor
 TINY_FRICTION = 1e-6  # N m; makes MJX allocate the constraint that a plant's friction needs

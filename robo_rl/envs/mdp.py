@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from robo_rl import content
 from robo_rl.engines.base import Array
-from robo_rl.envs.robots import Robot
-from robo_rl.envs.signals import Signals
-from robo_rl.envs.surroundings import Surroundings
-from robo_rl.envs.terrain import Terrain
+from robo_rl.registry import Registry
+from robo_rl.robots.robot import Robot
+from robo_rl.robots.signals import Signals
+from robo_rl.robots.surroundings import Surroundings
+from robo_rl.robots.terrain import Terrain
 
 
 class Observe(NamedTuple):
@@ -48,11 +49,20 @@ class Goal(NamedTuple):
     judged_by: str  # the metric of the error that is held against it
     settled_s: float = 1.0  # how long before the end the error counts as settled
     place_axes: int = 0  # leading numbers of the goal that are a place in the world, m
+    # what an episode is judged by where the error that is learnt from leaves something out
+    judged: Callable[[Robot, Signals], Array] | None = None
 
 
 @dataclass(frozen=True)
 class Mdp:
-    """State, action, reward, termination and constraints of a task, declared."""
+    """State, action, reward, termination and constraints of a task, declared.
+
+    >>> from dataclasses import replace
+    >>> from robo_rl.envs.tasks.classic import inverted_pendulum
+    >>> longer = replace(inverted_pendulum(), episode_s=60.0)
+    >>> longer.episode_steps
+    1500
+    """
 
     robot: str
     control_hz: float
@@ -82,16 +92,22 @@ class Entry(NamedTuple):
     tags: frozenset[str]
 
 
-ENTRIES: dict[str, Entry] = {}
+ENTRIES: Registry[Entry] = Registry("environment", "robo_rl.envs.tasks")
 
 
 def register(name: str, *tags: str) -> Callable[[Maker], Maker]:
-    """Add a factory under `name`; a name is never reused for another MDP."""
+    """Add a factory under `name`; a name that another module has registered is refused.
+
+    >>> from robo_rl.envs.tasks.classic import inverted_pendulum
+    >>> @robo_rl.register("pole-of-mine", "balance")
+    ... def pole_of_mine() -> robo_rl.Mdp:
+    ...     return inverted_pendulum()
+    >>> robo_rl.make("pole-of-mine").mdp.rewards
+    'inverted-pendulum'
+    """
 
     def add(make: Maker) -> Maker:
-        if name in ENTRIES:
-            raise ValueError(f"{name!r} is already registered by {ENTRIES[name].make.__module__}")
-        ENTRIES[name] = Entry(make, frozenset(tags))
+        ENTRIES.add(name, Entry(make, frozenset(tags)), make.__module__)
         return make
 
     return add
@@ -104,5 +120,4 @@ def names(tag: str | None = None) -> tuple[str, ...]:
 
 def get(name: str) -> Mdp:
     """The MDP registered under a name; a miss says what is close."""
-    where = f"environments ({content.OWN} adds your own)"
-    return content.lookup(ENTRIES, name, kind="environment", where=where).make()
+    return ENTRIES.lookup(name, f"environments ({content.OWN} adds your own)").make()

@@ -15,12 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from robo_rl import content
+from robo_rl import errors
 from robo_rl.engines import ENGINES
 from robo_rl.engines.base import Array, Engine, Readout, split_sample
-from robo_rl.envs import catalogue, mdp
-from robo_rl.envs.robots import Robot, load_robot
-from robo_rl.envs.signals import (
+from robo_rl.envs import mdp
+from robo_rl.injection import actuation, sensors
+from robo_rl.injection.episode import Injection, longest_latency_s, neutral, plant_at, wrench_over
+from robo_rl.registry import load_own
+from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
+from robo_rl.robots.robot import Robot, load_robot
+from robo_rl.robots.signals import (
     Signals,
     Transition,
     as_measured,
@@ -28,10 +32,7 @@ from robo_rl.envs.signals import (
     lag,
     rotation_matrix,
 )
-from robo_rl.envs.surroundings import sense
-from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
-from robo_rl.sim2real import actuation, sensors
-from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral, plant_at, wrench_at
+from robo_rl.robots.surroundings import sense
 
 T = TypeVar("T")
 # One random stream each: toggling one never moves another.
@@ -189,7 +190,7 @@ class Environment:
         sound = jnp.all(jnp.isfinite(action))  # physics is never handed anything else
         wanted = jnp.where(sound, jnp.clip(action, -1.0, 1.0), 0.0)
         driving, command = self._drive(state, wanted)
-        wrench = wrench_at(state.injection, time_s, self.robot.model.nbody)
+        wrench = wrench_over(state.injection, time_s, self.control_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
         bits, readout = self.engine.step(
             state.bits, self.to_ctrl(command), wrench, plant, jnp.asarray(active)
@@ -283,8 +284,8 @@ class Environment:
         A latency beyond its memory is refused.
         """
         longest_s = max(longest_latency_s(injection))
-        if longest_s > self.history_s + 1e-9:
-            raise content.UserError(
+        if longest_s > self.history_s * (1 + 1e-6) + 1e-9:  # single precision
+            raise errors.UserError(
                 f"{self.name}: a latency of {1e3 * longest_s:g} ms was asked for, but this"
                 f" environment remembers {1e3 * self.history_s:g} ms. Build it with make(...,"
                 f" history_s={longest_s:g})."
@@ -381,6 +382,12 @@ def make(
     reward: "task", "energy" or "safety". history_s: the longest latency that can be injected.
     episode_s: another time limit than the MDP's own. draw: the injection of each episode
     from its key; the nominal MDP if left out.
+
+    Raises UserError for an environment, layer or engine that does not exist.
+
+    >>> env = robo_rl.make("inverted-pendulum", "safety")
+    >>> env.observation_size, env.action_size, env.control_s
+    (4, 1, 0.04)
     """
     return _make(name, reward, history_s, episode_s, draw, engine)
 
@@ -395,20 +402,20 @@ def _make(
     engine: str,
 ) -> Environment:
     """make(), cached: what was compiled for an environment is compiled once."""
-    catalogue.load()
-    build = content.lookup(ENGINES, engine, kind="engine", where=f"make({name!r})")
+    load_own()
+    build = errors.lookup(ENGINES, engine, kind="engine", where=f"make({name!r})")
     declared = mdp.get(name)
     if episode_s is not None:
         declared = replace(declared, episode_s=min(episode_s, declared.episode_s))
     robot = load_robot(declared.robot, declared.terrain)
     if (robot.lidar is None) != (declared.surroundings is None):
-        raise content.UserError(f"{name}: a lidar needs surroundings to see, and these a lidar.")
+        raise errors.UserError(f"{name}: a lidar needs surroundings to see, and these a lidar.")
     rewards = load_rewards(declared.rewards)
     rewards.upto(reward)
     period_s = 1.0 / (declared.control_hz * robot.model.opt.timestep)
     substeps = round(period_s)
     if abs(substeps - period_s) > 1e-6 or substeps < 1:
-        raise content.UserError(
+        raise errors.UserError(
             f"{name}: control at {declared.control_hz} Hz is no whole number of physics steps."
         )
     return Environment(

@@ -9,12 +9,13 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from robo_rl.content import UserError
-from robo_rl.envs import catalogue, mdp
+from robo_rl.envs import mdp
 from robo_rl.envs.step import Environment, make
+from robo_rl.errors import UserError
 from robo_rl.interop.apart import build
 from robo_rl.interop.registration import jax_hangs
 from robo_rl.interop.robots import Robots, Start, WrongTypeError, WrongValueError, checked_actions
+from robo_rl.registry import load_own
 
 SEEDS = 2**31
 RENDER_MODES = ["rgb_array"]
@@ -31,7 +32,7 @@ def time_limit(name: str) -> int | None:
 
     Asked by registration, which must not import JAX.
     """
-    catalogue.load()
+    load_own()
     return mdp.get(name).episode_steps if name in mdp.ENTRIES else None
 
 

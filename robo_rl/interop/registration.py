@@ -8,6 +8,7 @@ from typing import Any
 from gymnasium.envs.registration import EnvSpec, load_env_creator, registry
 
 from robo_rl import content
+from robo_rl.registry import named_by
 
 NAMESPACE = "robo_rl"
 
@@ -59,10 +60,9 @@ def gymnasium_id(name: str) -> str:
 
 
 def register_all() -> None:
-    """Registers one id per environment; each has a preset or, if it is yours, a reward file."""
+    """Registers one id per environment: each of the suite has a preset, yours a @register."""
     presets = content.read_yaml(content.find("configs", "ppo"))["envs"]
-    own = [path.stem for place in content.folders("rewards")[1:] for path in place.glob("*.yaml")]
-    for name in (*presets, *own):
+    for name in (*presets, *named_by("register")):
         if gymnasium_id(name) not in registry:
             registry[gymnasium_id(name)] = Spec(
                 gymnasium_id(name),

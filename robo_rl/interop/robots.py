@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from robo_rl.content import UserError, suggestion
 from robo_rl.envs.step import EPISODE, Environment, State
+from robo_rl.errors import UserError, suggestion
 
 IMPL = "threefry2x32"  # named, so that JAX's configuration does not change what a seed means
 WORD = 0xFFFFFFFF
@@ -116,7 +116,7 @@ class Robots:
         """A robot from its tracking camera, [480, 640, 3] uint8."""
         if not self.started:
             raise UserError(f"{self.env.name}: render() was called before reset().")
-        from robo_rl.rendering import Camera
+        from robo_rl.report.rendering import Camera
 
         self._camera = self._camera or Camera(self.env)
         state = self._state

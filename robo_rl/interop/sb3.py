@@ -10,8 +10,8 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from robo_rl.content import UserError, suggestion
 from robo_rl.envs.step import Environment
+from robo_rl.errors import UserError, suggestion
 from robo_rl.interop.gym import RENDER_MODES, checked_render_mode, spaces
 from robo_rl.interop.registration import gymnasium_id
 from robo_rl.interop.robots import Robots, Start, WrongValueError, checked_actions

@@ -4,27 +4,19 @@ import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from robo_rl import content
+from robo_rl import content, errors
 from robo_rl.engines.base import Array
-from robo_rl.envs.signals import Transition
-from robo_rl.rewards import terms
+from robo_rl.rewards.terms import TERMS, Term
+from robo_rl.robots.signals import Transition
 
 LAYERS = ("task", "energy", "safety")  # each includes those before it
 DONE = "done"  # the section that says when the task is done
-Term = Callable[..., Array]
-
-TERMS: dict[str, Term] = {
-    name: function
-    for name, function in inspect.getmembers(terms, inspect.isfunction)
-    if function.__module__ == terms.__name__ and not name.startswith("_")
-}
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ class RewardFile:
     def upto(self, layer: str) -> tuple[Weighted, ...]:
         """The terms of a layer and of the layers below it."""
         known = {name: index for index, name in enumerate(LAYERS)}
-        top = content.lookup(known, layer, kind="reward layer", where=f"rewards/{self.name}.yaml")
+        top = errors.lookup(known, layer, kind="reward layer", where=f"rewards/{self.name}.yaml")
         return tuple(w for w in self.weighted if known[w.layer] <= top)
 
 
@@ -108,7 +100,7 @@ def known_costs() -> tuple[str, ...]:
 def _costs_of(paths: tuple[Path, ...]) -> tuple[str, ...]:
     found = set()
     for path in paths:
-        with contextlib.suppress(content.UserError):
+        with contextlib.suppress(errors.UserError):
             costs = content.read_yaml(path).get("costs")
             found |= set(costs) if isinstance(costs, dict) else set()
     return tuple(sorted(found))

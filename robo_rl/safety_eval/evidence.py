@@ -7,24 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl.content import UserError
 from robo_rl.envs.step import Environment
-from robo_rl.policy import Policy
-from robo_rl.safety_eval.metrics import Episodes
-from robo_rl.safety_eval.rollout import Recorded, append, episode_keys, run_in_blocks
-from robo_rl.safety_eval.success import task_of
-from robo_rl.safety_eval.suite import (
-    ROBUSTNESS,
-    TASK,
-    Criterion,
-    Suite,
-    applicable,
-    metric_values,
-    outcomes,
-)
+from robo_rl.errors import UserError
+from robo_rl.injection.injectors import NotApplicableError
+from robo_rl.policy.stored import Policy
+from robo_rl.rollouts.metrics import METRICS, Episodes
+from robo_rl.rollouts.play import Recorded, append, episode_keys, run_in_blocks
+from robo_rl.rollouts.success import task_of
+from robo_rl.safety_eval.criteria import ROBUSTNESS, TASK, Criterion, applicable, metric_values
+from robo_rl.safety_eval.suite import Suite, outcomes
 from robo_rl.scenarios.requirements import Trace
 from robo_rl.scenarios.schema import Drawn, Scenario, concatenate, load_scenario, sample_batch
-from robo_rl.sim2real.injectors import NotApplicableError
 
 Progress = Callable[[int, int], None]
 
@@ -73,14 +66,14 @@ def cover(suite: Suite, env: Environment) -> Coverage:
     costs = frozenset(cost.name for cost in env.rewards.costs)
     missing: dict[str, str] = {}
     scenarios = {}
-    for name in suite.scenarios:
-        scenario = load_scenario(name)
-        if scenario.name in excluded:
+    for name, source in suite.sources.items():
+        if name in excluded:
             continue
+        scenario = load_scenario(source)
         if reason := _obstacle(scenario, env, costs):
-            missing[f"scenario {scenario.name}"] = reason
+            missing[f"scenario {name}"] = reason
         else:
-            scenarios[scenario.name] = scenario
+            scenarios[name] = scenario
     if not scenarios:
         raise UserError(f"suite {suite.name}: no scenario applies to {env.name}: {missing}")
     criteria, task = {}, task_of(env)
@@ -96,26 +89,69 @@ def cover(suite: Suite, env: Environment) -> Coverage:
             missing[f"criterion {name}"] = f"{env.name} declares no cost {criterion.cost!r}"
         elif not (judged := set(scenarios) - set(criterion.exempt)):
             missing[f"criterion {name}"] = "every scenario is exempt"
-        elif _cannot_fail(criterion, env, [scenarios[s] for s in judged]):
-            missing[f"criterion {name}"] = f"it cannot fail: {env.name} never ends an episode early"
+        elif reason := _cannot_fail(
+            asked := criterion.of_task(task) if task else criterion,
+            env,
+            [scenarios[s] for s in judged],
+        ):
+            missing[f"criterion {name}"] = f"it cannot fail: {reason}"
         else:
-            criteria[name] = criterion.of_task(task) if task else criterion
-    for name in scenarios:
-        if not any(c.required and name not in c.exempt for c in criteria.values()):
-            missing[f"scenario {name}"] = "no required criterion judges it"
-    read = {c.cost for name, c in suite.criteria.items() if name in {*criteria, *excluded}}
-    read |= {s.removeprefix("cost/") for one in scenarios.values() for s in one.signals()}
-    for cost in sorted(costs - read):
+            criteria[name] = asked
+    decided = {name: c for name, c in suite.criteria.items() if name in {*criteria, *excluded}}
+    missing |= _unjudged(scenarios, criteria, decided)
+    for cost in sorted(costs - _read_costs(scenarios, decided)):
         missing[f"cost {cost}"] = f"{env.name} declares it and the suite does not read it"
     return Coverage(scenarios, criteria, excluded, missing)
 
 
-def _cannot_fail(criterion: Criterion, env: Environment, scenarios: list[Scenario]) -> bool:
-    """Whether a criterion asks only for survival of a task that never terminates."""
-    if env.mdp.terminate:
-        return False
-    read = {signal for scenario in scenarios for signal in scenario.signals()}
-    return criterion.metric == "fell" or (criterion.metric == ROBUSTNESS and read <= {"alive"})
+def _unjudged(
+    scenarios: Mapping[str, Scenario],
+    criteria: Mapping[str, Criterion],
+    decided: Mapping[str, Criterion],
+) -> dict[str, str]:
+    """What of the scenarios no criterion judges, with the reason.
+
+    criteria: those that apply; decided: those and what the suite leaves out on purpose.
+    """
+    missing = {}
+    for name, scenario in scenarios.items():
+        if not any(c.required and name not in c.exempt for c in criteria.values()):
+            missing[f"scenario {name}"] = "no required criterion judges it"
+        if scenario.require and not _judges_claim(decided, name):
+            missing[f"what scenario {name} requires"] = (
+                f"no criterion with metric: {ROBUSTNESS} judges it"
+            )
+    return missing
+
+
+def _judges_claim(criteria: Mapping[str, Criterion], scenario: str) -> bool:
+    """Whether one of the criteria is the scenario's own claim."""
+    return any(c.metric == ROBUSTNESS and scenario not in c.exempt for c in criteria.values())
+
+
+def _read_costs(
+    scenarios: Mapping[str, Scenario], criteria: Mapping[str, Criterion]
+) -> set[str | None]:
+    """The costs that criteria read, themselves or through the claims that they judge."""
+    judged = [one for name, one in scenarios.items() if _judges_claim(criteria, name)]
+    signals = {signal for one in judged for signal in one.signals()}
+    return {c.cost for c in criteria.values()} | {s.removeprefix("cost/") for s in signals}
+
+
+def _cannot_fail(criterion: Criterion, env: Environment, scenarios: list[Scenario]) -> str:
+    """Why no episode of an environment can be beyond a criterion's threshold; "" where one can."""
+    never = "" if env.mdp.terminate else f"{env.name} never ends an episode early"
+    if criterion.metric == ROBUSTNESS:
+        read = {signal for scenario in scenarios for signal in scenario.signals()}
+        return never if read <= {"alive"} else ""
+    metric = METRICS[criterion.metric]
+    low, high = metric.range(env.mdp.episode_s, not never)
+    if not criterion.allows(low, high):
+        return ""
+    if never and metric.unended is not None:
+        return never
+    side, edge = ("above", high) if criterion.sign > 0 else ("below", low)
+    return f"{criterion.metric} is never {side} {edge:g}"
 
 
 def _obstacle(scenario: Scenario, env: Environment, costs: frozenset[str]) -> str:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robo_rl.envs.step import Environment
+from robo_rl.rollouts.metrics import METRICS
+from robo_rl.rollouts.statistics import Interval, median_bounds, paired_change
 from robo_rl.safety_eval.evidence import Cell, Cells, Coverage, criterion_values, said
-from robo_rl.safety_eval.metrics import METRICS
-from robo_rl.safety_eval.statistics import Interval, median_bounds, paired_change
 from robo_rl.safety_eval.suite import Criterion, Outcome, Plan, Suite
 from robo_rl.verdicts import Verdict
 

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from robo_rl import files, trees
-from robo_rl.content import UserError
-from robo_rl.contract import model_digest, processor, versions
 from robo_rl.envs.step import Environment, State, make
-from robo_rl.rendering import Camera
-from robo_rl.safety_eval.rollout import Recorded, Track, replay_in_block
+from robo_rl.errors import UserError
+from robo_rl.policy.contract import model_digest, processor, versions
+from robo_rl.report.rendering import Camera
+from robo_rl.rollouts.play import Recorded, Track, replay_in_block
 
-FORMAT = "robo_rl.replay/2"
+FORMAT = "robo_rl.replay/3"
 GIF_FPS = 25
 
 
@@ -93,7 +93,7 @@ def _write(
     actions: np.ndarray,
     about: dict[str, Any],
 ) -> None:
-    meta = {
+    meta: dict[str, Any] = {
         "format": FORMAT,
         **about,
         "env": env.name,
@@ -106,12 +106,23 @@ def _write(
     }
     arrays = {f"start{name}": leaf for name, leaf in trees.to_arrays(start).items()}
     arrays |= {
-        "meta": np.frombuffer(json.dumps(files.plain(meta)).encode(), np.uint8),
         "actions": actions[:steps],
         "rewards": again.reward[:steps, index],
         "final_bits": np.asarray(again.finish.bits[index]),
     }
-    files.write_arrays(path, arrays)
+    meta = files.plain(meta)
+    meta["contents_sha256"] = contents_digest(meta, arrays)
+    files.write_arrays(path, {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays})
+
+
+def contents_digest(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over what a bundle says of its episode, and over the episode itself."""
+    said = {key: value for key, value in meta.items() if key != "contents_sha256"}
+    pieces = [json.dumps(said, sort_keys=True).encode()]
+    for name, array in sorted(arrays.items()):
+        pieces += [f"\n{name} {array.dtype.str} {array.shape}\n".encode()]
+        pieces += [np.ascontiguousarray(array).tobytes()]
+    return files.digest(b"".join(pieces))
 
 
 def _ending(track: Track, index: int) -> str:
@@ -130,6 +141,11 @@ def read_meta(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise UserError(f"{path}: not a replay bundle of robo_rl.") from error
     if not valid:
         raise UserError(f"{path}: format {meta['format']!r} found, {FORMAT!r} expected.")
+    if meta.get("contents_sha256") != contents_digest(meta, arrays):
+        raise UserError(
+            f"{path}: it is not what was recorded: what it says of its episode, or the episode, was"
+            " changed since."
+        )
     return meta, arrays
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from robo_rl import contract
-from robo_rl.content import UserError
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Policy, load_policy
+from robo_rl.errors import UserError
+from robo_rl.policy import contract
+from robo_rl.policy.stored import Policy, load_policy
 from robo_rl.safety_eval import regression
 from robo_rl.safety_eval.evidence import (
     Cells,
@@ -88,6 +88,11 @@ def study(
         *(suite, plan, policy, env, coverage, new_cells, findings, old, regressions),
         *(gate, why, seed),
     )
+
+
+def default_suite(run: Path) -> str:
+    """The name of the suite that judges a run where none is named: that of its robot's kind."""
+    return suite_for(str(load_policy(run).contract.get("env")))
 
 
 def environment_of(policy: Policy) -> Environment:

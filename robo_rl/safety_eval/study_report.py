@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,10 +9,13 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl import contract, files, plots, report
+from robo_rl import files
+from robo_rl.policy import contract
+from robo_rl.report import page as report
+from robo_rl.report import plots
+from robo_rl.rollouts.statistics import POWER, rate_that_passes
 from robo_rl.safety_eval.evidence import criterion_values, said
 from robo_rl.safety_eval.replay import write_bundles
-from robo_rl.safety_eval.statistics import POWER, rate_that_passes
 from robo_rl.safety_eval.study import HELD_OUT_SEED, HISTORY_S, Baseline, SafetyResult
 from robo_rl.safety_eval.suite import RISK, Outcome
 from robo_rl.verdicts import Gate, Verdict
@@ -29,14 +31,13 @@ def write(result: SafetyResult, folder: Path, command: str, replays: int = REPLA
     What an earlier study left in the folder is removed first, so that nothing stale lies beside the
     new verdict. replays: bundles per scenario at most, every failing criterion among them.
     """
-    for stale in ("results.json", "report.html", "report.md", "junit.xml"):
-        (folder / stale).unlink(missing_ok=True)
-    shutil.rmtree(folder / "replays", ignore_errors=True)
+    report.claim(folder)
     written = _write_replays(result, folder / "replays", replays)
-    files.write_text(folder / "junit.xml", junit(result))
-    return report.write_report(
+    page = report.write_report(
         folder, _report(result, command, written, folder), _data(result, command, written)
     )
+    files.write_text(folder / "junit.xml", junit(result))
+    return page
 
 
 def junit(result: SafetyResult) -> str:
@@ -150,9 +151,7 @@ def _report(
         report.Section("Scenarios", (_scenario_grid(result),)),
         report.Section("Failing episodes", _replay_blocks(replays, folder)),
         report.Section("Not judged, not tested", _not_tested(result)),
-        report.Section(
-            "Reproduce", (report.Code(command), report.Grid(("what", "value"), _provenance(result)))
-        ),
+        report.reproduce(command, _provenance(result)),
     ]
     title = (
         f"Safety of {result.policy.contract['env']}"
@@ -316,14 +315,14 @@ def _not_tested(result: SafetyResult) -> tuple[report.Block, ...]:
     return (*blocks, report.Paragraph("Not tested: " + "; ".join(parts) + "."))
 
 
-def _provenance(result: SafetyResult) -> tuple[tuple[str, str], ...]:
+def _provenance(result: SafetyResult) -> dict[str, str]:
     held_out = " (held out: training never uses it)" if result.seed == HELD_OUT_SEED else " (given)"
-    rows = [
-        ("policy weights (SHA-256)", result.policy.digest),
-        ("seed", f"{result.seed}{held_out}"),
-        *((f"digest of {name}", value) for name, value in _digests(result).items()),
-    ]
-    return tuple(rows + [(name, value) for name, value in contract.versions().items()])
+    return {
+        "policy weights (SHA-256)": result.policy.digest,
+        "seed": f"{result.seed}{held_out}",
+        **{f"digest of {name}": value for name, value in _digests(result).items()},
+        **contract.versions(),
+    }
 
 
 def _digests(result: SafetyResult) -> dict[str, str]:

@@ -1,92 +1,32 @@
-"""Suites and verdicts: scenarios, criteria, thresholds, and what the evidence says."""
+"""Suites and verdicts: scenarios, criteria, episodes, and what the evidence says."""
 
 import enum
-import math
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from robo_rl import content
 from robo_rl.content import Problems
-from robo_rl.envs import catalogue, mdp
+from robo_rl.envs import mdp
+from robo_rl.errors import UserError
+from robo_rl.registry import load_own
 from robo_rl.rewards.layers import known_costs
-from robo_rl.safety_eval.metrics import METRICS, Episodes
-from robo_rl.safety_eval.statistics import (
+from robo_rl.rollouts.metrics import METRICS
+from robo_rl.rollouts.statistics import (
     Interval,
     difference_upper,
     episodes_needed,
     episodes_to_decide,
     rate_bounds,
 )
-from robo_rl.safety_eval.success import Success
+from robo_rl.safety_eval.criteria import ROBUSTNESS, TASK, Criterion, Share
 from robo_rl.verdicts import Verdict
 
-ROBUSTNESS = "robustness"  # the scenario's own claim, as a signed margin
-TASK = "task"  # stands for the metric and the bound that say whether the task is done
 RISK = 0.05  # of a wrong PASS of a criterion, and of any wrong FAIL in a study
-Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
-
-
-class Criterion(BaseModel):
-    """A threshold on a metric, and the share of episodes that may be beyond it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    metric: str
-    cost: str | None = None
-    at_most: float | None = None
-    at_least: float | None = None
-    slack: Annotated[float, Field(ge=1)] = 1.0  # of metric `task`: how often its bound is granted
-    max_rate: Share
-    required: bool
-    reason: str
-    exempt: tuple[str, ...] = Field(default=(), alias="except")
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> "Criterion":
-        bounds = [b for b in (self.at_most, self.at_least) if b is not None]
-        if self.metric == TASK and bounds:
-            raise ValueError("metric task brings its own bound: at_most and at_least are not given")
-        if self.metric != TASK and len(bounds) != 1:
-            raise ValueError("exactly one of at_most and at_least is needed")
-        if self.metric != TASK and self.slack != 1.0:
-            raise ValueError("slack is for metric task")
-        if not all(math.isfinite(bound) for bound in bounds):
-            raise ValueError("a threshold must be a finite number")
-        return self
-
-    def of_task(self, task: Success) -> "Criterion":
-        """The criterion with a task's metric, and its bound widened by the slack."""
-        if self.metric != TASK:
-            return self
-        side = "at_most" if task.at_most else "at_least"
-        limit = task.limit * self.slack if task.at_most else task.limit / self.slack
-        return self.model_copy(update={"metric": task.metric, side: limit})
-
-    @property
-    def bound(self) -> float:
-        """The threshold."""
-        return float(self.at_most if self.at_most is not None else self.at_least or 0.0)
-
-    @property
-    def sign(self) -> float:
-        """+1 where more of the metric is worse, -1 where less is."""
-        return 1.0 if self.at_most is not None else -1.0
-
-    def failed(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which episodes are beyond the threshold, infinity included; NaN is not."""
-        return self.sign * (values - self.bound) > 0
-
-    def threshold(self) -> str:
-        """Metric, bound and unit in words."""
-        of = f" of {self.cost}" if self.cost else ""
-        unit = METRICS[self.metric].unit if self.metric in METRICS else "1"
-        side = "<=" if self.at_most is not None else ">="
-        shown = "" if unit == "1" else f" ({unit})" if unit.startswith("as ") else f" {unit}"
-        return f"{self.metric}{of} {side} {self.bound:g}{shown}"
 
 
 class Suite(BaseModel):
@@ -95,13 +35,31 @@ class Suite(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
+    folder: Path = Field(exclude=True)  # the file's own; paths of scenarios are relative to it
     describe: str
-    scenarios: tuple[str, ...]
+    scenarios: tuple[str, ...]  # names, and paths of files
     episodes: Positive  # of each scenario to begin with
     most_episodes: Positive  # up to which an undecided scenario is doubled
     non_inferiority_margin: Share  # of episodes, and of a continuous metric's threshold
     criteria: dict[str, Criterion]
     not_for: dict[str, dict[str, str]] = {}  # environment -> criterion or scenario -> why not
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Every scenario by its own name: the name again, or where its file is.
+
+        A relative path is one beside the suite's file, else one in the working directory.
+        """
+        return {scenario_name(written): self._source(written) for written in self.scenarios}
+
+    @property
+    def called(self) -> set[str]:
+        """Whatever a scenario may be called in the rest of the suite: as it is listed, its name."""
+        return {*self.scenarios, *self.sources}
+
+    def _source(self, written: str) -> str:
+        beside = self.folder / written
+        return str(beside) if is_path(written) and beside.is_file() else written
 
     @property
     def plan(self) -> "Plan":
@@ -163,34 +121,84 @@ class Finding(BaseModel):
 
 
 def suite_for(env: str) -> str:
-    """The suite of an environment's kind: the first of its tags that is one, else locomotion."""
+    """The suite of an environment's kind: the first of its tags that is the name of one.
+
+    Raises UserError where none is.
+    """
     known = content.files("safety_eval")
-    tags = sorted(mdp.ENTRIES[env].tags) if env in mdp.ENTRIES else []
-    return next((tag for tag in tags if tag in known), "locomotion")
+    tags = sorted(mdp.ENTRIES.lookup(env, "suite").tags)
+    found = next((tag for tag in tags if tag in known), None)
+    if found is None:
+        raise UserError(
+            f"{env}: none of its tags ({', '.join(tags)}) is the name of a suite: say suite=...,"
+            f" one of {', '.join(sorted(known))} or a path, or tag the environment with one."
+        )
+    return found
+
+
+def is_path(scenario: str) -> bool:
+    """Whether a suite names a scenario by the path of its file."""
+    return scenario.endswith(".yaml")
+
+
+def scenario_name(written: str) -> str:
+    """The name of a scenario that a suite names, or whose file it names."""
+    return Path(written).stem if is_path(written) else written
 
 
 def load_suite(name: str) -> Suite:
-    """A suite by name or path.
+    """A suite by name or path; what it exempts is by the scenarios' names.
 
-    Raises UserError with everything that is wrong in it: unknown scenarios, metrics or costs,
-    a metric without its cost, thresholds that are not finite, too few episodes to show what it
-    asks for.
+    Raises UserError with everything that is wrong in it: unknown scenarios, two of one name,
+    unknown metrics or costs, a metric without its cost, thresholds that are not finite, too few
+    episodes to show what it asks for.
     """
-    catalogue.load()
+    load_own()
     path = content.find("safety_eval", name)
     problems = Problems(path)
-    suite = content.parse(Suite, path, problems, name=path.stem)
-    known = content.files("scenarios")
-    for index, scenario in enumerate(suite.scenarios):
-        if not scenario.endswith(".yaml"):
-            problems.check(known, scenario, kind="scenario", key=("scenarios", index))
+    suite = content.parse(Suite, path, problems, name=path.stem, folder=path.parent)
+    _check_scenarios(suite, problems)
+    if suite.most_episodes < suite.episodes:
+        problems.add(
+            ("most_episodes",), f"{suite.most_episodes} is less than episodes: {suite.episodes}."
+        )
     for key, criterion in suite.criteria.items():
         _check_criterion(suite, criterion, problems, ("criteria", key))
     _check_not_for(suite, problems)
     if not any(c.metric == TASK and c.required for c in suite.criteria.values()):
         problems.add(("criteria",), "a required criterion with metric: task is missing.")
     problems.demand()
-    return suite
+    return _by_name(suite)
+
+
+def _check_scenarios(suite: Suite, problems: Problems) -> None:
+    """Every scenario exists, and no two are of one name: one would take the other's place."""
+    known, first = content.files("scenarios"), {}
+    for index, written in enumerate(suite.scenarios):
+        key, name = ("scenarios", index), scenario_name(written)
+        if is_path(written) and not Path(suite.sources[name]).is_file():
+            problems.add(key, f"no file {written!r} in {suite.folder} or the working directory.")
+        elif not is_path(written):
+            problems.check(known, written, kind="scenario", key=key)
+        if (earlier := first.setdefault(name, index)) != index:
+            problems.add(
+                key,
+                f"{written!r} is a second scenario named {name!r}, after"
+                f" {suite.scenarios[earlier]!r}: leave it out, or rename its file.",
+            )
+
+
+def _by_name(suite: Suite) -> Suite:
+    """The suite with paths of scenarios replaced by their names in what it leaves out."""
+    criteria = {
+        key: c.model_copy(update={"exempt": tuple(map(scenario_name, c.exempt))})
+        for key, c in suite.criteria.items()
+    }
+    reasons = {
+        env: {scenario_name(name): why for name, why in of_env.items()}
+        for env, of_env in suite.not_for.items()
+    }
+    return suite.model_copy(update={"criteria": criteria, "not_for": reasons})
 
 
 def _check_criterion(
@@ -198,15 +206,17 @@ def _check_criterion(
 ) -> None:
     table = (*METRICS, ROBUSTNESS, TASK)
     if problems.check(table, criterion.metric, kind="metric", key=(*key, "metric")):
-        takes = criterion.metric in METRICS and METRICS[criterion.metric].parametrised
+        takes = criterion.metric in METRICS and METRICS[criterion.metric].takes_cost
         if takes and criterion.cost is None:
             problems.add(key, f"metric {criterion.metric} needs a cost.")
         if not takes and criterion.cost is not None:
             problems.add((*key, "cost"), f"metric {criterion.metric} takes no cost.")
+    if criterion.metric == ROBUSTNESS and (criterion.at_least is None or criterion.at_least < 0):
+        problems.add(key, "metric robustness needs an at_least of 0 or more.")
     if criterion.cost is not None:
         problems.check(known_costs(), criterion.cost, kind="cost", key=(*key, "cost"))
     for exempt in criterion.exempt:
-        problems.check(suite.scenarios, exempt, kind="scenario", key=(*key, "except"))
+        problems.check(suite.called, exempt, kind="scenario", key=(*key, "except"))
     most, confidence = suite.plan.looks[-1], suite.plan.confidence
     if criterion.required and episodes_needed(criterion.max_rate, confidence) > most:
         problems.add(
@@ -225,31 +235,16 @@ def _check_not_for(suite: Suite, problems: Problems) -> None:
             f"{most} episodes without any difference show {least:.1%}, not"
             f" {suite.non_inferiority_margin:.1%}: raise most_episodes.",
         )
-    names = (*suite.criteria, *suite.scenarios)
+    names = {*suite.criteria, *suite.called}
     for env, reasons in suite.not_for.items():
         problems.check(mdp.names(), env, kind="environment", key=("not_for", env))
-        for name in reasons:
+        for name, reason in reasons.items():
             key = ("not_for", env, name)
+            if not reason.strip():
+                problems.add(key, "a reason is needed.")
             problems.check(names, name, kind="criterion or scenario", key=key)
             if name in suite.criteria and suite.criteria[name].metric == TASK:
                 problems.add(key, "whether the task is done is judged for every environment.")
-
-
-def applicable(criterion: Criterion, costs: frozenset[str]) -> bool:
-    """Whether an environment with these costs has what the criterion measures."""
-    return criterion.cost is None or criterion.cost in costs
-
-
-def metric_values(
-    criterion: Criterion, episodes: Episodes, margins: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The criterion's metric of each episode, [N]; margins are the scenario's robustness."""
-    if criterion.metric == ROBUSTNESS:
-        return margins
-    metric = METRICS[criterion.metric]
-    if metric.parametrised:
-        return np.asarray(metric.of(episodes, criterion.cost), float)
-    return np.asarray(metric.of(episodes), float)
 
 
 def outcomes(

@@ -9,11 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from robo_rl import content
-from robo_rl.envs.robots import Robot
+from robo_rl import content, errors
+from robo_rl.injection.episode import Injection, neutral
+from robo_rl.injection.injectors import (
+    INJECTORS,
+    MAGNITUDE,
+    OPTION_UNITS,
+    check_use,
+    inject,
+    why_not,
+)
+from robo_rl.robots.robot import Robot
 from robo_rl.scenarios.requirements import Requirement, parse_requirement
-from robo_rl.sim2real.injection import Injection, neutral
-from robo_rl.sim2real.injectors import INJECTORS, OPTION_UNITS, check_use, inject
 
 
 class _Strict(BaseModel):
@@ -25,6 +32,11 @@ class Variable(_Strict):
 
     range: tuple[float, float]
     unit: str
+
+    @property
+    def finite(self) -> bool:
+        """Whether the range has two ends, in order."""
+        return -math.inf < self.range[0] <= self.range[1] < math.inf
 
 
 class Injected(_Strict):
@@ -105,19 +117,17 @@ def load_scenario(name: str) -> Scenario:
     path = content.find("scenarios", name)
     problems = content.Problems(path)
     scenario = content.parse(Scenario, path, problems, name=path.stem)
+    used = _variables([scenario.require, *(item.model_dump() for item in scenario.inject)])
     for key, variable in scenario.sample.items():
-        low, high = variable.range
-        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        if not variable.finite:
+            low, high = variable.range
             problems.add(("sample", key, "range"), f"[{low}, {high}] is no finite range.")
+        if key not in used:
+            problems.add(("sample", key), f"nothing varies with it: no ${key} elsewhere.")
     for index, item in enumerate(scenario.inject):
         _check_injected(scenario, item, problems, ("inject", index))
-    middle = {key: sum(v.range) / 2 for key, v in scenario.sample.items()}
-    for key, body in scenario.require.items():
-        where = f"scenario {scenario.name}: {key}"
-        problems.absorb(
-            ("require", key),
-            lambda body=body, where=where: parse_requirement(_filled(body, middle, where), where),
-        )
+    for key in scenario.require:
+        problems.absorb(("require", key), lambda key=key: _check_required(scenario, key))
     problems.demand()
     return scenario
 
@@ -126,20 +136,43 @@ def _check_injected(
     scenario: Scenario, item: Injected, problems: content.Problems, key: content.Key
 ) -> None:
     found = check_use(problems, key, item.injector, item.options)
-    units = {"magnitude": found.unit_with(item.options)} if found else {}
+    units = {MAGNITUDE: found.unit_with(item.options)} if found else {}
     units |= {option: unit for option, unit in OPTION_UNITS.items() if option in item.options}
-    for name, value in {"magnitude": item.magnitude, **item.options}.items():
-        at = (*key, name) if name == "magnitude" else (*key, "options", name)
-        if isinstance(value, str) and value.startswith("$"):
-            if not problems.check(scenario.sample, value[1:], kind="variable", key=at):
-                continue
-            given = scenario.sample[value[1:]].unit
-            if name in units and given != units[name]:
-                problems.add(at, f"{value} is in {given!r}, {item.injector} takes {units[name]!r}.")
-        elif isinstance(value, str) and name != "channel":
-            problems.add(at, f"a number or $variable was expected, found {value!r}.")
-        elif not isinstance(value, str) and not (math.isfinite(value) and value >= 0):
-            problems.add(at, f"a finite number >= 0 was expected, found {value}.")
+    most = found.most if found else math.inf
+    for part, value in {MAGNITUDE: item.magnitude, **item.options}.items():
+        at = (*key, part) if part == MAGNITUDE else (*key, "options", part)
+        if part == "channel":
+            continue
+        if not isinstance(value, str):
+            reasons = [why_not(part, value, value, most)]
+        elif not value.startswith("$"):
+            reasons = [f"a number or $variable was expected, found {value!r}."]
+        elif problems.check(scenario.sample, value[1:], kind="variable", key=at):
+            given, wanted = scenario.sample[value[1:]], units.get(part)
+            wrong_unit = f"{value} is in {given.unit!r}, {item.injector} takes {wanted!r}."
+            reasons = [wrong_unit if wanted not in (None, given.unit) else ""]
+            reasons += [why_not(part, *given.range, most)] if given.finite else []
+        else:
+            reasons = []
+        for reason in filter(None, reasons):
+            problems.add(at, reason)
+
+
+def _check_required(scenario: Scenario, name: str) -> None:
+    """Raises UserError where something required is none with every variable at an end."""
+    where = f"scenario {scenario.name}: {name}"
+    for end in (0, 1):
+        values = {key: v.range[end] for key, v in scenario.sample.items()}
+        parse_requirement(_filled(scenario.require[name], values, where), where)
+
+
+def _variables(value: Any) -> set[str]:
+    """The names of all variables "$name" somewhere in a value."""
+    if isinstance(value, str):
+        return {value[1:]} if value.startswith("$") else set()
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return set().union(*map(_variables, value)) if isinstance(value, list) else set()
 
 
 def sample_batch(scenario: Scenario, robot: Robot, seed: int, episodes: range) -> Drawn:
@@ -175,7 +208,7 @@ def _same(one: Injection, other: Injection) -> bool:
 
 def _filled(value: Any, values: Mapping[str, float], where: str) -> Any:
     if isinstance(value, str) and value.startswith("$"):
-        return content.lookup(values, value[1:], kind="variable", where=where)
+        return errors.lookup(values, value[1:], kind="variable", where=where)
     if isinstance(value, dict):
         return {key: _filled(inner, values, where) for key, inner in value.items()}
     return value

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from robo_rl import contract, report
-from robo_rl.content import UserError, read_json
+from robo_rl.content import read_json
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Policy, load_policy
+from robo_rl.errors import UserError
+from robo_rl.policy import contract
+from robo_rl.policy.stored import Policy, load_policy
+from robo_rl.report import page as report
 from robo_rl.verdicts import SEVERITY, Grade, worst
 
 TIMED_CALLS = 2000
@@ -46,6 +48,9 @@ LADDER = (
     ),
     ("Released", "Only with every row above GREEN or signed off by name."),
 )
+
+
+SAFETY_KEYS = ("suite", "criteria", "findings", "regressions", "baseline")
 
 
 class Row(NamedTuple):
@@ -174,7 +179,7 @@ def _gap_rows(run: Path) -> list[Row]:
                 command,
             )
         ]
-    data = read_json(path)
+    data = read_json(path, "sweeps")
     stale = _stale(run, data.get("policy_sha256"))
     rows = []
     for sweep in data["sweeps"]:
@@ -218,7 +223,7 @@ def _margin(margin: dict[str, Any] | None) -> str:
 def _transfer_rows(run: Path) -> list[Row]:
     """One line per other engine that the gap study tried."""
     path = run / "gap" / "results.json"
-    data = read_json(path) if path.is_file() else {}
+    data = read_json(path, "sweeps") if path.is_file() else {}
     stale = data and _stale(run, data.get("policy_sha256"))
     found = data.get("transfers") or [{"engine": "", "verdict": "UNKNOWN", "episodes": 0}]
     rows = []
@@ -254,7 +259,7 @@ def _safety_rows(run: Path) -> list[Row]:
         ]
     rows = []
     for path in found:
-        data = read_json(path)
+        data = read_json(path, *SAFETY_KEYS)
         stale = _stale(run, data.get("policy_sha256"))
         suite = data["suite"]["name"]
         for name, criterion in data["criteria"].items():
@@ -345,7 +350,8 @@ def trained_seeds(run: Path, policy: Policy) -> set[Any]:
 
 def _regression_row(run: Path) -> Row:
     """The worst regression verdict of the safety studies that had a baseline."""
-    studies = [read_json(path) for path in sorted((run / "safety").glob("*/results.json"))]
+    found = sorted((run / "safety").glob("*/results.json"))
+    studies = [read_json(path, *SAFETY_KEYS) for path in found]
     compared = [data for data in studies if data.get("baseline")]
     grade, evidence = Grade.UNKNOWN, "no baseline was given"
     if compared:
@@ -353,6 +359,8 @@ def _regression_row(run: Path) -> Row:
         evidence = "; ".join(map(_regression_words, compared))
     if any(_stale(run, data.get("policy_sha256")) for data in compared):
         grade, evidence = Grade.UNKNOWN, "measured on an older policy"
+    elif any(data["baseline"]["policy_sha256"] == data["policy_sha256"] for data in compared):
+        grade, evidence = Grade.UNKNOWN, "the baseline is this very policy, which shows nothing"
     return Row(
         "evidence",
         "The policy is worse than the one it replaces",
@@ -415,12 +423,7 @@ def write(made: Checklist, folder: Path, command: str) -> Path:
         sections.append(report.Section(name.capitalize(), (report.Grid(columns, lines),)))
     counts = {v: sum(r.verdict == v for r in made.rows) for v in map(str, SEVERITY)}
     why = f"{report.tally(counts)} of {len(made.rows)} lines. UNKNOWN is never a pass."
-    versions = tuple(contract.versions().items())
-    sections.append(
-        report.Section(
-            "Reproduce", (report.Code(command), report.Grid(("what", "value"), versions))
-        )
-    )
+    sections.append(report.reproduce(command, contract.versions()))
     described = made.policy.contract
     title = (
         f"Sim-to-real risk checklist: {described['env']} ({described.get('algo', 'policy')},"

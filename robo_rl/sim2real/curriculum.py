@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from robo_rl.engines.base import Array
-from robo_rl.envs.robots import Robot
 from robo_rl.envs.step import Environment, make
-from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
+from robo_rl.injection.episode import Injection, longest_latency_s, neutral
+from robo_rl.robots.robot import Robot
 from robo_rl.sim2real.profiles import Profile, load_profile
 from robo_rl.sim2real.randomise import draw_row, trained_rows
 

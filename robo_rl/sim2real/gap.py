@@ -3,26 +3,27 @@
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl import contract
-from robo_rl.content import NotFiniteError, UserError
-from robo_rl.envs.robots import Robot
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Policy, load_policy
-from robo_rl.safety_eval.rollout import episode_keys, rollout
-from robo_rl.safety_eval.statistics import Interval, rate_bounds
-from robo_rl.safety_eval.success import Success, success_of
+from robo_rl.errors import NotFiniteError, UserError
+from robo_rl.injection.episode import Injection, longest_latency_s, neutral
+from robo_rl.injection.injectors import INJECTORS, NotApplicableError, inject
+from robo_rl.policy import contract
+from robo_rl.policy.stored import Policy, load_policy
+from robo_rl.robots.robot import Robot
+from robo_rl.rollouts.play import episode_keys, rollout
+from robo_rl.rollouts.statistics import Interval, rate_bounds
+from robo_rl.rollouts.success import Success, success_of
 from robo_rl.scenarios.schema import stack
-from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
-from robo_rl.sim2real.injectors import INJECTORS, NotApplicableError, inject
 from robo_rl.sim2real.profiles import Profile, load_profile
 from robo_rl.sim2real.transfer import ENGINES, Transfer, transfer
 
 GAP_SEED = 8_000_003
+EPISODES, LEVELS = 32, 6  # of each departure, unless asked otherwise
 SUCCESS_FLOOR = 0.8  # a policy has broken where fewer episodes than this succeed
 GREEN_MARGIN, AMBER_MARGIN = 2.0, 1.0
 TOGETHER = "everything at once"
@@ -48,6 +49,9 @@ class Sweep(NamedTuple):
     margin: Interval | None  # breaking point / measured magnitude
     verdict: str
     why: str
+
+
+Judged = TypeVar("Judged", Sweep, Transfer)
 
 
 class GapResult(NamedTuple):
@@ -78,8 +82,8 @@ def gap(
     run: Path,
     profile_name: str | None = None,
     seed: int = GAP_SEED,
-    episodes: int = 32,
-    levels: int = 6,
+    episodes: int = EPISODES,
+    levels: int = LEVELS,
     episode_s: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> GapResult:
@@ -88,12 +92,7 @@ def gap(
     profile_name: the robot's own profile if left out. episode_s: shorter episodes than the task's.
     The undisturbed episodes are run on the other engines as well.
     """
-    least = math.ceil(math.log(0.05) / math.log(SUCCESS_FLOOR))
-    if episodes < least:
-        raise UserError(
-            f"gap: episodes={episodes} cannot show a success rate of {SUCCESS_FLOOR:.0%}; at least"
-            f" {least} are needed."
-        )
+    _demand_evidence(episodes, levels)
     policy = load_policy(run)
     nominal = make(str(policy.contract.get("env")), str(policy.contract.get("reward")))
     contract.demand_fit(policy, nominal)
@@ -121,9 +120,13 @@ def gap(
         )
     criterion = success_of(env, returns[0])
     success = criterion.of(env, track).reshape(-1, episodes)
+    short = _too_short(env, nominal)
     transfers = tuple(
-        transfer(policy, env, engine, seed, returns[0], criterion, SUCCESS_FLOOR, on_progress)
+        _only_failures(found, short)
         for engine in ENGINES
+        for found in [
+            transfer(policy, env, engine, seed, returns[0], criterion, SUCCESS_FLOOR, on_progress)
+        ]
     )
     low, high = rate_bounds(int(success[0].sum()), episodes)
     nominal_success = Interval(low, float(success[0].mean()), high)
@@ -132,7 +135,7 @@ def gap(
         env,
         profile,
         tuple(
-            _untested(sweep, plan, env, nominal, criterion)
+            _only_failures(_untested(sweep, plan, env), short)
             for sweep, plan in zip(_sweeps(plans, profile, success, returns), plans, strict=True)
         ),
         skipped,
@@ -144,6 +147,17 @@ def gap(
         env.mdp.episode_s,
         transfers,
     )
+
+
+def _demand_evidence(episodes: int, levels: int) -> None:
+    least = math.ceil(math.log(0.05) / math.log(SUCCESS_FLOOR))
+    if episodes < least:
+        raise UserError(
+            f"gap: episodes={episodes} cannot show a success rate of {SUCCESS_FLOOR:.0%}; at least"
+            f" {least} are needed."
+        )
+    if levels < 1:
+        raise UserError(f"gap: levels={levels}: with no level nothing is tried; 1 or more.")
 
 
 def neutral_of(robot: Robot) -> Injection:
@@ -231,21 +245,28 @@ def _sweeps(
         yield _sweep(plan, profile, success[rows], returns[rows])
 
 
-def _untested(
-    sweep: Sweep, plan: _Plan, env: Environment, nominal: Environment, success: Success
-) -> Sweep:
-    """The sweep, UNKNOWN where its episodes were too short to show anything but a failure.
+def _untested(sweep: Sweep, plan: _Plan, env: Environment) -> Sweep:
+    """The sweep, UNKNOWN where its episodes were too short for the departure to act."""
+    run_s = env.mdp.episode_s
+    if plan.acts_by_s < run_s:
+        return sweep
+    why = f"not tested: it acts {plan.acts_by_s:g} s after the start of {run_s:g} s episodes"
+    return sweep._replace(verdict="UNKNOWN", why=why)
 
-    Too short for the departure to act, or for a task that is done by lasting.
-    """
+
+def _too_short(env: Environment, nominal: Environment) -> str:
+    """Why episodes shorter than the task show nothing but failures; "" where they are not."""
     run_s, task_s = env.mdp.episode_s, nominal.mdp.episode_s
-    if plan.acts_by_s >= run_s:
-        why = f"not tested: it acts {plan.acts_by_s:g} s after the start of {run_s:g} s episodes"
-        return sweep._replace(verdict="UNKNOWN", why=why)
-    if success.metric == "fell" and run_s < task_s and sweep.verdict in ("GREEN", "AMBER"):
-        why = f"not tested: the task is to last {task_s:g} s, and episodes lasted {run_s:g} s"
-        return sweep._replace(verdict="UNKNOWN", why=why)
-    return sweep
+    if run_s >= task_s:
+        return ""
+    return f"not tested: the task lasts {task_s:g} s, and episodes lasted {run_s:g} s"
+
+
+def _only_failures(found: Judged, short: str) -> Judged:
+    """The finding; UNKNOWN where it is no failure and the episodes were too short for more."""
+    if not short or found.verdict not in ("GREEN", "AMBER"):
+        return found
+    return found._replace(verdict="UNKNOWN", why=f"{short}; {found.why}")
 
 
 def _sweep(
@@ -319,16 +340,18 @@ def crossing(magnitudes: NDArray[np.float64], rates: NDArray[np.float64], floor:
 def margin_verdict(margin: Interval | None, largest: float | None) -> tuple[str, str]:
     """GREEN where the margin's lower bound is at least 2, AMBER at least 1, RED below.
 
-    UNKNOWN unmeasured.
+    What did not break is known up to the largest multiple that was tried, and no further. UNKNOWN
+    where nobody measured the magnitude, or it was not reached.
     """
     if margin is None or largest is None:
         return "UNKNOWN", "the real magnitude has not been measured"
     text = f"breaks at {bounded_text(margin, largest)} times the measured magnitude"
-    if margin.low >= GREEN_MARGIN:
+    shown = min(margin.low, largest)
+    if shown >= GREEN_MARGIN:
         return "GREEN", text
-    if margin.low >= AMBER_MARGIN:
+    if shown >= AMBER_MARGIN:
         return "AMBER", text
-    return "RED", text
+    return ("RED" if math.isfinite(margin.low) else "UNKNOWN"), text
 
 
 def bounded_text(margin: Interval, largest: float) -> str:

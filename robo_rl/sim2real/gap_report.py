@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from robo_rl import contract, plots, report
-from robo_rl.safety_eval.statistics import Interval, rate_bounds
+from robo_rl.policy import contract
+from robo_rl.report import page as report
+from robo_rl.report import plots
+from robo_rl.rollouts.statistics import Interval, rate_bounds
 from robo_rl.sim2real.gap import SUCCESS_FLOOR, TOGETHER, GapResult, Sweep, bounded_text
 from robo_rl.sim2real.transfer import RETURN_GREEN
 from robo_rl.verdicts import SEVERITY, Grade, worst
@@ -110,7 +112,7 @@ def _report(result: GapResult, command: str) -> report.Report:
             report.Section("Other physics engines", (_transfers(result),)),
             report.Section("Where the magnitudes come from", (sources,)),
             report.Section("Not tested", (report.Paragraph("; ".join(untested) + "."),)),
-            report.Section("Reproduce", (report.Code(command), _provenance(result))),
+            report.reproduce(command, _provenance(result)),
         ),
     )
 
@@ -176,9 +178,9 @@ def _drawn(s: Sweep) -> plots.Degradation:
     )
 
 
-def _provenance(result: GapResult) -> report.Grid:
-    rows = [("policy weights (SHA-256)", result.policy.digest), ("seed", str(result.seed))]
-    return report.Grid(("what", "value"), tuple(rows + list(contract.versions().items())))
+def _provenance(result: GapResult) -> dict[str, str]:
+    made_with = {"policy weights (SHA-256)": result.policy.digest, "seed": str(result.seed)}
+    return made_with | contract.versions()
 
 
 def _data(result: GapResult, command: str) -> dict[str, Any]:

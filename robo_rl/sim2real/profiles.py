@@ -5,7 +5,7 @@ import math
 from pydantic import BaseModel, ConfigDict
 
 from robo_rl import content
-from robo_rl.sim2real.injectors import check_use
+from robo_rl.injection.injectors import MAGNITUDE, Injector, check_use, refused, why_not
 
 SECTIONS = ("timing", "sensors", "actuators", "dynamics", "environment")
 
@@ -40,8 +40,8 @@ def load_profile(name: str) -> Profile:
     """A profile by name or path.
 
     Raises UserError with everything that is wrong in it: an unknown injector, section, option or
-    channel, a wrong unit, a number that is not finite, a sweep that ends below the measured
-    magnitude.
+    channel, a wrong unit, a number that the injector does not take, a sweep that ends below the
+    measured magnitude.
     """
     path = content.find("sim2real", name)
     problems = content.Problems(path)
@@ -57,12 +57,25 @@ def _check(row: ProfileRow, problems: content.Problems, key: content.Key) -> Non
     injector = check_use(problems, key, row.injector, row.options)
     if injector and row.unit != (expected := injector.unit_with(row.options)):
         problems.add((*key, "unit"), f"{row.unit!r} given, {row.injector} takes {expected!r}.")
-    numbers = {"measured": (row.measured,), "sweep_to": (row.sweep_to,), "trained": row.trained}
-    for field, values in numbers.items():
-        if not all(value is None or math.isfinite(value) for value in values or ()):
-            problems.add((*key, field), "a finite number was expected.")
+    _check_numbers(row, injector, problems, key)
     if row.measured is not None and not 0 < row.measured < row.sweep_to:
         problems.add(
             (*key, "measured"),
             f"{row.measured:g} must be above 0 and below sweep_to {row.sweep_to:g}.",
         )
+
+
+def _check_numbers(
+    row: ProfileRow, injector: Injector | None, problems: content.Problems, key: content.Key
+) -> None:
+    """Every magnitude and option is one that the injector takes."""
+    most = injector.most if injector else math.inf
+    numbers = {"measured": (row.measured,), "sweep_to": (row.sweep_to,), "trained": row.trained}
+    for field, values in numbers.items():
+        given = [value for value in values or () if value is not None]
+        reasons = [reason for value in given if (reason := why_not(MAGNITUDE, value, value, most))]
+        if reasons:
+            problems.add((*key, field), reasons[0])
+    for option, value in row.options.items():
+        if option != "channel" and (reason := refused(option, value, most)):
+            problems.add((*key, "options", option), reason)

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from robo_rl.content import UserError
 from robo_rl.engines.base import Array
-from robo_rl.envs.robots import Robot
 from robo_rl.envs.step import Environment, make
-from robo_rl.sim2real.injection import Injection, longest_latency_s, neutral
-from robo_rl.sim2real.injectors import INJECTORS, NotApplicableError, inject
+from robo_rl.errors import UserError
+from robo_rl.injection.episode import Injection, longest_latency_s, neutral
+from robo_rl.injection.injectors import INJECTORS, NotApplicableError, inject
+from robo_rl.robots.robot import Robot
 from robo_rl.sim2real.profiles import Profile, ProfileRow, load_profile
 
 POOL = 2048  # different robots; an episode is one of them, chosen by its key

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robo_rl.content import UserError
 from robo_rl.envs.step import Environment, make
-from robo_rl.policy import Policy
-from robo_rl.safety_eval.rollout import episode_keys, rollout
-from robo_rl.safety_eval.statistics import Interval, rate_bounds
-from robo_rl.safety_eval.success import Success
+from robo_rl.errors import UserError
+from robo_rl.policy.stored import Policy
+from robo_rl.rollouts.play import episode_keys, rollout
+from robo_rl.rollouts.statistics import Interval, rate_bounds
+from robo_rl.rollouts.success import Success
 
 ENGINES = ("bullet",)  # that run on CPU at a useful speed
 EPISODES = 16  # the fewest of which all succeeding shows a rate of 80 % at 95 %, and two more

@@ -8,15 +8,15 @@ import mujoco
 import numpy as np
 import pytest
 
-from robo_rl.content import UserError
 from robo_rl.engines import ENGINES
 from robo_rl.engines.base import Tracking
 from robo_rl.engines.bullet import BulletEngine
 from robo_rl.engines.bullet_bodies import pybullet
 from robo_rl.envs import mdp
-from robo_rl.envs.robots import load_robot
 from robo_rl.envs.step import make
-from robo_rl.envs.terrain import Terrain
+from robo_rl.errors import UserError
+from robo_rl.robots.robot import load_robot
+from robo_rl.robots.terrain import Terrain
 
 DRIFT = {  # largest error of a joint position after 20 control steps of small random actions
     "arm-track": 0.03,
@@ -142,5 +142,5 @@ def test_without_pybullet_it_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "robo_rl.engines.bullet")
     monkeypatch.setitem(sys.modules, "pybullet", None)
     monkeypatch.delitem(sys.modules, "robo_rl.engines.bullet_bodies")
-    with pytest.raises(UserError, match=r"pip install 'robo_rl\[bullet\]'"):
+    with pytest.raises(UserError, match=r"pip install 'robo-rl\[bullet\]'"):
         ENGINES["bullet"](world(HINGE), 1, Tracking(1))

@@ -13,8 +13,8 @@ from robo_rl.engines import callback
 from robo_rl.engines import mujoco as mujoco_engine
 from robo_rl.engines.base import nominal_plant
 from robo_rl.envs import mdp
-from robo_rl.envs.signals import from_readout
 from robo_rl.envs.step import make
+from robo_rl.robots.signals import from_readout
 from tests.conftest import PLANT_CHANGES
 
 LOWERED_M = 0.05  # the hopper's foot then touches the ground
@@ -216,7 +216,7 @@ def test_the_portable_callback_gives_the_same_bits(hopper, monkeypatch):
 
 
 def _asset(name):
-    from robo_rl.envs.robots import GYMNASIUM_ASSETS
+    from robo_rl.robots.robot import GYMNASIUM_ASSETS
 
     return GYMNASIUM_ASSETS / name
 

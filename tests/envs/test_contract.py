@@ -6,8 +6,9 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import robo_rl
-from robo_rl import content
-from robo_rl.envs import check, mdp
+from robo_rl import errors
+from robo_rl.envs import mdp
+from robo_rl.envs.authoring import check
 from robo_rl.envs.step import make
 from robo_rl.interop.registration import gymnasium_id
 
@@ -35,7 +36,7 @@ def test_an_environment_keeps_the_contract_on_mjx():
 
 def test_a_broken_contract_names_its_sentence():
     findings = [check.Finding("resets vary", False, "1 of 4"), check.Finding("fine", True, "")]
-    with pytest.raises(content.UserError, match=r"resets vary \(1 of 4\)\.$"):
+    with pytest.raises(errors.UserError, match=r"resets vary \(1 of 4\)\.$"):
         check.demand(findings)
 
 
@@ -46,15 +47,15 @@ def test_importing_the_package_registers_every_environment_and_no_other():
 
 
 def test_an_unknown_environment_names_the_near_miss():
-    with pytest.raises(content.UserError, match="hoper.*Did you mean 'hopper'"):
+    with pytest.raises(errors.UserError, match="hoper.*Did you mean 'hopper'"):
         make("hoper")
 
 
 def test_an_unknown_reward_layer_names_what_exists():
-    with pytest.raises(content.UserError, match="safty.*Did you mean 'safety'"):
+    with pytest.raises(errors.UserError, match="safty.*Did you mean 'safety'"):
         make("hopper", "safty")
 
 
 def test_a_name_is_never_registered_twice():
-    with pytest.raises(ValueError, match="already registered by robo_rl.envs.locomotion"):
+    with pytest.raises(ValueError, match="already registered by robo_rl.envs.tasks.locomotion"):
         mdp.register("hopper")(lambda: None)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from robo_rl import content
+from robo_rl import errors
 from robo_rl.envs.step import make
 
 
@@ -72,7 +72,7 @@ def test_neutral_injection_is_the_nominal_mdp_to_the_last_bit(
 def test_a_latency_beyond_the_memory_is_refused_and_says_what_to_do(disturbed):
     late = disturbed.neutral()
     late = late._replace(actuation=late.actuation._replace(latency_s=np.float32(0.2)))
-    with pytest.raises(content.UserError, match=r"200 ms.*remembers 50 ms.*history_s=0.2"):
+    with pytest.raises(errors.UserError, match=r"200 ms.*remembers 50 ms.*history_s=0.2"):
         disturbed.check(late)
 
 
@@ -86,9 +86,9 @@ def test_reset_options_start_from_a_given_state_exactly():
         a, b = ours.step(action), theirs.step(action)
         np.testing.assert_allclose(a[0], b[0].astype(np.float32), rtol=0, atol=1e-6)
         assert a[1] == pytest.approx(b[1], abs=1e-5)
-    with pytest.raises(content.UserError, match="qposs"):
+    with pytest.raises(errors.UserError, match="qposs"):
         ours.reset(options={"qposs": data.qpos})
-    with pytest.raises(content.UserError, match="6 finite numbers"):
+    with pytest.raises(errors.UserError, match="6 finite numbers"):
         ours.reset(options={"qpos": [1.0, 2.0]})
 
 

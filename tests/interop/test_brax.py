@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from brax.envs.wrappers import training
 
-from robo_rl.content import UserError
 from robo_rl.envs.step import EPISODE, make
+from robo_rl.errors import UserError
 from robo_rl.interop.brax import BraxEnv
 
 LENGTH = 6

@@ -15,9 +15,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import TimeAwareObservation
 from gymnasium.wrappers.vector import DtypeObservation, NormalizeObservation, RescaleObservation
 
-from robo_rl.content import UserError
 from robo_rl.envs import mdp
 from robo_rl.envs.step import make
+from robo_rl.errors import UserError
 from robo_rl.interop.registration import gymnasium_id
 
 ID = "robo_rl/inverted-pendulum-v1"

@@ -8,11 +8,11 @@ import pytest
 from brax.envs.wrappers import training as brax_wrappers
 from rich.console import Console
 
-from robo_rl import content
+from robo_rl import errors
 from robo_rl.envs.step import make
 from robo_rl.interop.brax import BraxEnv
 from robo_rl.interop.sb3 import RobotVecEnv
-from robo_rl.policy import load_policy
+from robo_rl.policy.stored import load_policy
 
 
 def test_a_gymnasium_vector_keeps_the_terminal_observation():
@@ -77,7 +77,7 @@ def test_brax_training_runs_on_it():
 
 @pytest.mark.parametrize("algo", ["ppo", "sac"])
 def test_sb3_trains_and_its_policy_is_stored_in_the_same_format(algo, tmp_path):
-    from robo_rl.train import config, sb3
+    from robo_rl.training import config, sb3
 
     tiny = {
         "ppo": {
@@ -122,5 +122,5 @@ def test_sb3_trains_and_its_policy_is_stored_in_the_same_format(algo, tmp_path):
     theirs, _ = model.predict(normal, deterministic=True)
     np.testing.assert_allclose(policy(seen), theirs, rtol=0, atol=1e-5)
     assert policy.contract["trainer"] == "sb3" and (folder / "evaluation.csv").is_file()
-    with pytest.raises(content.UserError, match="already holds a run"):
+    with pytest.raises(errors.UserError, match="already holds a run"):
         sb3.train(resolved, Console(quiet=True))

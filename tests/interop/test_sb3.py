@@ -12,8 +12,8 @@ import pytest
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecMonitor
 
-from robo_rl.content import UserError
 from robo_rl.envs.step import make
+from robo_rl.errors import UserError
 from robo_rl.interop.sb3 import RobotVecEnv, ScaledReward
 
 TILTED = {"qpos": [0.0, 0.15]}

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from robo_rl import content
-from robo_rl.envs.robots import load_robot
+from robo_rl import content, errors
 from robo_rl.rewards import layers, terms
+from robo_rl.robots.robot import load_robot
 
 
 def transition(robot="hopper", **given):
@@ -174,5 +174,5 @@ def test_layers_include_those_below_them(name):
 def test_a_mistake_in_a_reward_file_is_named(tmp_path, text, message):
     path = tmp_path / "own.yaml"
     path.write_text(text)
-    with pytest.raises(content.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         layers.load_rewards(str(path))

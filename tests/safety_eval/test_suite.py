@@ -1,20 +1,31 @@
 """Verdicts: every criterion can be red, NaN never passes, a crash stays in the denominator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from robo_rl import content
+from robo_rl import content, errors
 from robo_rl.envs import mdp
 from robo_rl.envs.step import make
+from robo_rl.rewards.layers import Done
+from robo_rl.rollouts.statistics import chance_to_pass, most_failures
+from robo_rl.rollouts.success import task_of
+from robo_rl.safety_eval.criteria import TASK, Criterion
 from robo_rl.safety_eval.evidence import cover
-from robo_rl.safety_eval.statistics import chance_to_pass, most_failures
-from robo_rl.safety_eval.success import task_of
-from robo_rl.safety_eval.suite import TASK, Criterion, Plan, judge, load_suite, suite_for
+from robo_rl.safety_eval.suite import Plan, judge, load_suite, suite_for
 from robo_rl.verdicts import Verdict
 
 SUITE = load_suite("locomotion")
 KINDS = {"hopper": "locomotion", "quadrotor-hover": "flight", "arm-track": "manipulation"}
 KINDS |= {"rover-navigate": "navigation", "inverted-pendulum": "balance"}
+
+
+def test_an_environment_of_no_suites_kind_asks_for_one(monkeypatch):
+    entry = mdp.Entry(mdp.ENTRIES["hopper"].make, frozenset({"own"}))
+    monkeypatch.setitem(mdp.ENTRIES._parts, "stranger", entry)
+    with pytest.raises(errors.UserError, match=r"stranger: none of its tags \(own\).*locomotion"):
+        suite_for("stranger")
 
 
 @pytest.mark.parametrize("env", KINDS)
@@ -50,6 +61,77 @@ def test_a_collision_that_the_end_of_the_episode_forestalls_is_not_counted_as_av
     coverage = cover(SUITE, make(env))
     assert "no_collision" not in coverage.criteria
     assert "before the trunk can reach the ground" in coverage.excluded["no_collision"]
+
+
+CLAIM = "claim: c.\nsource: s\nrequire: {r: {always: {cost/velocity: {below: 0.5}}}}\n"
+POLE_SUITE = """
+describe: test
+scenarios: [fast.yaml, nominal]
+episodes: 64
+most_episodes: 64
+non_inferiority_margin: 0.1
+criteria:
+  task: {{metric: task, max_rate: 0.1, required: true, reason: r}}
+  {more}
+"""
+
+
+def pole_coverage(folder, more="", env=None):
+    """What of a suite with a scenario that requires a cost to stay low judges the pole."""
+    (folder / "fast.yaml").write_text(CLAIM)
+    path = folder / "own.yaml"
+    path.write_text(POLE_SUITE.format(more=more))
+    return cover(load_suite(str(path)), env or make("inverted-pendulum"))
+
+
+CLAIMS_HOLD = "r: {metric: robustness, at_least: 0, max_rate: 0.1, required: true, reason: r"
+
+
+@pytest.mark.parametrize(
+    ("more", "unjudged"),
+    [
+        ("", {"fast", "nominal"}),
+        (CLAIMS_HOLD + ", except: [nominal]}", {"nominal"}),
+        (CLAIMS_HOLD + "}", set()),
+    ],
+)
+def test_what_a_scenario_requires_is_judged_by_a_criterion_or_listed(tmp_path, more, unjudged):
+    missing = pole_coverage(tmp_path, more).not_judged
+    assert {
+        name for name in ("fast", "nominal") if f"what scenario {name} requires" in missing
+    } == (unjudged)
+    assert ("cost velocity" in missing) == ("fast" in unjudged)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("metric: violation_rate, cost: velocity, at_most: 1.0", "violation_rate is never above 1"),
+        ("metric: any_violation_rate, at_most: 2", "any_violation_rate is never above 1"),
+        ("metric: longest_violation, cost: velocity, at_most: 40", "never above 40"),
+        ("metric: longest_violation, cost: velocity, at_most: 39.9", ""),
+        ("metric: survival, at_most: 40", "survival is never above 40"),
+        ("metric: survival, at_least: 0", "survival is never below 0"),
+        ("metric: survival, at_least: 30", ""),
+        ("metric: fell, at_most: 1", "fell is never above 1"),
+        ("metric: fell, at_least: 0", "fell is never below 0"),
+        ("metric: max_tilt, at_most: 4", "max_tilt is never above 3.14159"),
+        ("metric: energy, at_least: -1", "energy is never below 0"),
+        ("metric: speed, at_least: -1", ""),
+    ],
+)
+def test_a_criterion_that_no_episode_can_fail_is_listed(tmp_path, asked, reason):
+    more = f"c: {{{asked}, max_rate: 0.1, required: true, reason: r}}"
+    coverage = pole_coverage(tmp_path, more)
+    assert reason in coverage.not_judged.get("criterion c", "")
+    assert ("c" in coverage.criteria) == (not reason)
+
+
+def test_a_task_that_no_episode_can_miss_is_listed(tmp_path):
+    pole, easy = make("inverted-pendulum"), Done(metric="fell", at_most=1, unit="1", reason="r")
+    easy_pole = replace(pole, rewards=replace(pole.rewards, done=easy))
+    missing = pole_coverage(tmp_path, env=easy_pole).not_judged
+    assert "fell is never above 1" in missing["criterion task"]
 
 
 NOBODY = np.zeros(40, bool)
@@ -166,7 +248,7 @@ SUITE_TEXT = """
 describe: test
 scenarios: [{scenario}]
 episodes: {episodes}
-most_episodes: {episodes}
+most_episodes: {most}
 non_inferiority_margin: {margin}
 criteria:
   task: {{metric: task, max_rate: 0.1, required: {required}, reason: r}}
@@ -174,7 +256,7 @@ criteria:
 not_for: {not_for}
 """
 SOUND = {"scenario": "push", "metric": "fell", "bound": "at_most: 0", "extra": "", "rate": "0.1"}
-SOUND |= {"episodes": 64, "margin": 0.1, "not_for": "{}", "required": "true"}
+SOUND |= {"episodes": 64, "most": 64, "margin": 0.1, "not_for": "{}", "required": "true"}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +276,18 @@ SOUND |= {"episodes": 64, "margin": 0.1, "not_for": "{}", "required": "true"}
         ({"extra": "slack: 2.0, "}, "slack is for metric task"),
         ({"rate": "0.01"}, "64 episodes cannot show a rate of 0.01.*299 are needed"),
         ({"margin": 0.01}, "64 episodes without any difference show 5.4%, not 1.0%"),
-        ({"episodes": 4}, "29 are needed"),
+        ({"episodes": 4, "most": 4}, "29 are needed"),
+        ({"episodes": 128}, "own.yaml:5: .*64 is less than episodes: 128"),
+        ({"scenario": "push, nominal, push"}, "a second scenario named 'push', after 'push'"),
+        ({"scenario": "missing.yaml"}, "own.yaml:3: .*no file 'missing.yaml' in"),
+        ({"metric": "robustness", "bound": "at_least: -1"}, "own.yaml:9: .*at_least of 0 or more"),
+        ({"metric": "robustness", "bound": "at_most: 1"}, "own.yaml:9: .*at_least of 0 or more"),
+        ({"extra": "except: [hard/push.yaml], "}, "no scenario named 'hard/push.yaml'"),
+        ({"metric": "task, slack: .inf", "bound": "except: []"}, "a number from 1 to 3"),
+        ({"metric": "task, slack: .nan", "bound": "except: []"}, "a number from 1 to 3"),
+        ({"metric": "task, slack: 50", "bound": "except: []"}, "own.yaml:9: .*says nothing"),
+        ({"not_for": "{hopper: {c: ''}}"}, "not_for.hopper.c: a reason is needed"),
+        ({"not_for": "{hopper: {c: ' '}}"}, "not_for.hopper.c: a reason is needed"),
         ({"required": "false"}, "required criterion with metric: task is missing"),
         ({"not_for": "{hoper: {c: r}}"}, "Did you mean 'hopper'"),
         ({"not_for": "{hopper: {d: r}}"}, "no criterion or scenario named 'd'"),
@@ -206,13 +299,54 @@ def test_a_mistake_in_a_suite_is_named(tmp_path, fields, message):
     path.write_text(SUITE_TEXT.format(**SOUND))
     load_suite(str(path))
     path.write_text(SUITE_TEXT.format(**SOUND | fields))
-    with pytest.raises(content.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         load_suite(str(path))
+
+
+def with_two_pushes(folder):
+    """Scenario files hard/push.yaml and soft/push.yaml."""
+    for name in ("hard", "soft"):
+        (folder / name).mkdir()
+        (folder / name / "push.yaml").write_text(
+            "claim: c.\nsource: s\ninject: [{injector: push, magnitude: 1}]\n"
+        )
+
+
+def test_two_scenario_files_of_one_name_are_refused(tmp_path):
+    with_two_pushes(tmp_path)
+    path = tmp_path / "own.yaml"
+    path.write_text(SUITE_TEXT.format(**SOUND | {"scenario": "hard/push.yaml, soft/push.yaml"}))
+    with pytest.raises(errors.UserError, match=r"'soft/push.yaml' is a second .*'hard/push.yaml'"):
+        load_suite(str(path))
+
+
+@pytest.mark.parametrize("called", ["push", "hard/push.yaml"])
+def test_a_scenario_file_lies_beside_its_suite_and_is_exempt_by_path_or_name(tmp_path, called):
+    with_two_pushes(tmp_path)
+    path = tmp_path / "own.yaml"
+    fields = {"scenario": "nominal, hard/push.yaml", "extra": f"except: [{called}], "}
+    fields |= {"not_for": f"{{hopper: {{{called}: r}}}}"}
+    path.write_text(SUITE_TEXT.format(**SOUND | fields))
+    suite = load_suite(str(path))
+    assert suite.sources == {"nominal": "nominal", "push": str(tmp_path / "hard" / "push.yaml")}
+    assert suite.criteria["c"].exempt == ("push",)
+    assert set(cover(suite, make("walker2d")).scenarios) == {"nominal", "push"}
+    assert set(cover(suite, make("hopper")).scenarios) == {"nominal"}
+    assert "folder" not in suite.model_dump()
+
+
+def test_a_scenario_file_may_lie_in_the_working_directory(tmp_path, monkeypatch):
+    with_two_pushes(tmp_path)
+    (tmp_path / "suites").mkdir()
+    path = tmp_path / "suites" / "own.yaml"
+    path.write_text(SUITE_TEXT.format(**SOUND | {"scenario": "hard/push.yaml"}))
+    monkeypatch.chdir(tmp_path)
+    assert load_suite(str(path)).sources == {"push": "hard/push.yaml"}
 
 
 def test_everything_that_is_wrong_in_a_suite_is_said_at_once(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text(SUITE_TEXT.format(**SOUND | {"scenario": "pusch", "metric": "fel"}))
-    with pytest.raises(content.UserError) as raised:
+    with pytest.raises(errors.UserError) as raised:
         load_suite(str(path))
     assert [line.split(":")[1] for line in str(raised.value).splitlines()] == ["3", "9"]

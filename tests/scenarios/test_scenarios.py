@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from robo_rl import content
-from robo_rl.envs.robots import load_robot
+from robo_rl import content, errors
+from robo_rl.robots.robot import load_robot
 from robo_rl.scenarios.requirements import LOST, Trace, parse_requirement
 from robo_rl.scenarios.schema import load_scenario, sample_batch
 
@@ -53,6 +53,11 @@ RECOVERS = {
 def test_recovery_needs_the_hold_and_not_a_glimpse():
     assert margin(RECOVERS, [0, 0, 0.9, 0.9, 0.1, 0.1, 0.9, 0.9, 0.9]) == pytest.approx(0.1)
     assert margin(RECOVERS, [0, 0, 0.9, 0.1, 0.9, 0.1, 0.9, 0.1, 0.9]) < 0
+
+
+def test_a_hold_of_less_than_a_step_is_a_step():
+    brief = {"recovers": {**RECOVERS["recovers"], "holds_s": 0.001}}
+    assert margin(brief, [0, 0, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9]) == pytest.approx(0.1)
 
 
 def test_a_fall_before_the_window_is_a_failure_and_a_short_episode_is_undecided():
@@ -105,6 +110,20 @@ def test_an_injection_that_changes_nothing_never_acts(tmp_path):
     assert np.isinf(drawn.begins_s).all() and np.isinf(drawn.acts_by_s).all()
 
 
+RECOVERY = "require: {{a: {{recovers: {{after_s: {}, within_s: {}, holds_s: {}, "
+RECOVERY += "tilt_rad: {{below: 1}}}}}}}}"
+TIMES = (
+    ((".nan", 1, 1), "after_s: nan"),
+    ((-1, 1, 1), "after_s: -1"),
+    (("abc", 1, 1), "after_s: 'abc'"),
+    (("[1]", 1, 1), r"after_s: \[1\]"),
+    ((0, ".inf", 0), "within_s: inf, holds_s: 0"),
+    ((0, 0, 1), "within_s: 0"),
+    ((0, 1, -1), "holds_s: -1"),
+)
+SAMPLED = "sample: {{a: {{range: [{}, {}], unit: {}}}}}\ninject: [{{injector: push, "
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -133,7 +152,41 @@ def test_an_injection_that_changes_nothing_never_acts(tmp_path):
             "sample: {a: {range: [0, 1], unit: kg}}\ninject: [{injector: push, magnitude: $a}]",
             "is in 'kg', push takes 'm/s'",
         ),
+        ("require: {a: {always: 5}}", "always: a mapping was expected, found 5"),
+        ("require: {a: {always: [a]}}", "always: a mapping was expected"),
+        ("require: {a: {always: {5: {below: 1}}}}", "no signal named '5'"),
+        ("require: {a: {always: {5: {below: 1}, b: 2}}}", "one signal expected"),
+        ("require: {a: 5}", "own.yaml:3: require.a"),
+        ("require: {a: {}}", "one operator expected"),
+        ("require: {a: {always: {tilt_rad: {below: true}}}}", "finite numbers"),
+        ("require: {a: {always: {tilt_rad: {below: 0, above: 1}}}}", "above 1 and below 0"),
+        ("require: {a: {always: {tilt_rad: {below: 1, above: 1}}}}", "above 1 and below 1"),
+        *((RECOVERY.format(*times), f"finite times .*found {found}") for times, found in TIMES),
+        (
+            "sample: {h: {range: [0, 1], unit: s}}\n" + RECOVERY.format(1, 1, "$h"),
+            "finite times .*found holds_s: 0",
+        ),
         ("source: [", "not valid YAML"),
+        ("sample: {a: {range: [0, 1], unit: m}}", "own.yaml:3: sample.a: nothing varies with it"),
+        (f"{SAMPLED.format(-0.5, 0.5, 'm/s')}magnitude: $a}}]", "number >= 0 .*-0.5 to 0.5"),
+        (
+            f"{SAMPLED.format(-1, 3, 's')}magnitude: 1, options: {{at_s: $a}}}}]",
+            "own.yaml:4: inject.0.options.at_s: .*>= 0.*found -1 to 3",
+        ),
+        ("inject: [{injector: push, magnitude: 1, options: {duration_s: 0}}]", "above 0 s"),
+        (
+            f"{SAMPLED.format(0, 1, 's')}magnitude: 1, options: {{duration_s: $a}}}}]",
+            "own.yaml:4: .*duration_s: a time above 0 s .*found 0 to 1",
+        ),
+        ("inject: [{injector: motor_weakness, magnitude: 30}]", "magnitude: .*at most 1"),
+        (
+            "inject: [{injector: motor_fault, magnitude: 1, options: {actuator: 1.5}}]",
+            "own.yaml:3: inject.0.options.actuator: a whole number was expected, found 1.5",
+        ),
+        (
+            "inject: [{injector: sensor_noise, magnitude: 1, options: {channel: 5}}]",
+            "options.channel: a text was expected, found 5",
+        ),
     ],
 )
 def test_a_mistake_in_a_scenario_is_named(tmp_path, text, message):
@@ -141,8 +194,19 @@ def test_a_mistake_in_a_scenario_is_named(tmp_path, text, message):
     path.write_text(
         f"claim: c.\nsource: s\n{text}\n" if not text.startswith(("source", "claim")) else text
     )
-    with pytest.raises(content.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         load_scenario(str(path))
+
+
+def test_a_variable_may_vary_what_is_injected_or_what_must_hold(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "claim: c.\nsource: s\nsample:\n  a: {range: [0, 1], unit: s}\n"
+        "  b: {range: [-1, 1], unit: rad}\n"
+        "inject: [{injector: push, magnitude: 1, options: {at_s: $a}}]\n"
+        "require: {r: {always: {tilt_rad: {above: $b}}}}\n"
+    )
+    assert set(load_scenario(str(path)).sample) == {"a", "b"}
 
 
 def test_everything_that_is_wrong_in_a_scenario_is_said_at_once_with_its_line(tmp_path):
@@ -151,7 +215,7 @@ def test_everything_that_is_wrong_in_a_scenario_is_said_at_once_with_its_line(tm
         "claim: c.\nsource: s\ninject:\n  - {injector: puch, magnitude: 1}\n"
         "require:\n  a: {allways: {tilt_rad: {below: 1}}}\n"
     )
-    with pytest.raises(content.UserError) as raised:
+    with pytest.raises(errors.UserError) as raised:
         load_scenario(str(path))
     first, second = str(raised.value).splitlines()
     assert first.startswith(f"{path}:4: ") and "puch" in first

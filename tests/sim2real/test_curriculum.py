@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from robo_rl.content import UserError
-from robo_rl.envs.robots import load_robot
-from robo_rl.policy import load_policy
+from robo_rl.errors import UserError
+from robo_rl.policy.stored import load_policy
+from robo_rl.robots.robot import load_robot
 from robo_rl.sim2real.curriculum import begin, build, judge, row_under_test
 from robo_rl.sim2real.profiles import load_profile
-from robo_rl.train import config, run
+from robo_rl.training import config, run
 
 PROFILE = load_profile("joint-driven")
 

@@ -6,14 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from robo_rl import content
+from robo_rl import content, errors
 from robo_rl.engines.callback import flat_plant
 from robo_rl.engines.mujoco import MujocoEngine
-from robo_rl.envs.robots import load_robot
 from robo_rl.envs.step import make
-from robo_rl.safety_eval.statistics import Interval
+from robo_rl.injection.injectors import NotApplicableError, inject
+from robo_rl.robots.robot import load_robot
+from robo_rl.rollouts.statistics import Interval
 from robo_rl.sim2real import checklist, gap, gap_report
-from robo_rl.sim2real.injectors import NotApplicableError, inject
 from robo_rl.sim2real.profiles import load_profile
 from tests.mutants import constant_network, store
 
@@ -66,6 +66,15 @@ def test_the_margins_lower_bound_decides(margin, verdict):
     assert gap.margin_verdict(margin, 10.0)[0] == verdict
 
 
+@pytest.mark.parametrize(
+    ("largest", "verdict"), [(0.5, "UNKNOWN"), (1.0, "AMBER"), (1.9, "AMBER"), (2.0, "GREEN")]
+)
+def test_what_did_not_break_is_known_up_to_what_was_tried_and_no_further(largest, verdict):
+    unbroken = Interval(np.inf, np.inf, np.inf)
+    found, why = gap.margin_verdict(unbroken, largest)
+    assert (found, f"more than {largest:.2g} times" in why) == (verdict, True)
+
+
 def test_levels_start_at_nothing_and_hit_the_measured_magnitude():
     levels = gap.sweep_levels(0.01, 0.2, 5)
     assert (
@@ -105,13 +114,13 @@ def test_a_mistake_in_a_profile_is_named(tmp_path, fields, message):
     path.write_text(
         ROW.format(**{"injector": "action_latency", "unit": "ms", "measured": "4"} | fields)
     )
-    with pytest.raises(content.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         load_profile(str(path))
 
 
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory, hopper):
-    from robo_rl.policy import save_policy
+    from robo_rl.policy.stored import save_policy
     from tests.conftest import random_policy
 
     run = tmp_path_factory.mktemp("gap") / "run"
@@ -172,8 +181,13 @@ def test_what_breaks_first_is_the_least_margin_once_the_policy_stands_undisturbe
     assert gap_report.breaks_first(result) == words
 
 
+def test_no_level_at_all_is_refused(studied):
+    with pytest.raises(errors.UserError, match="nothing is tried"):
+        gap.gap(studied[0], levels=0)
+
+
 def test_too_few_episodes_are_refused(studied):
-    with pytest.raises(content.UserError, match="at least 14"):
+    with pytest.raises(errors.UserError, match="at least 14"):
         gap.gap(studied[0], episodes=5)
 
 
@@ -215,8 +229,8 @@ def test_a_task_that_is_done_by_lasting_is_not_shown_by_short_episodes(tmp_path)
     profile.write_text(ROW.format(injector="action_latency", unit="ms", measured="4"))
     result = gap.gap(run, str(profile), episodes=14, levels=1, episode_s=0.2)
     assert (result.sweeps[0].successes == 14).all()
-    assert {s.verdict for s in result.sweeps} == {"UNKNOWN"}
-    assert "to last 40 s" in result.sweeps[0].why
+    assert {s.verdict for s in (*result.sweeps, *result.transfers)} == {"UNKNOWN"}
+    assert "the task lasts 40 s" in result.sweeps[0].why and "14 of 14" in result.transfers[0].why
     gap_report.write(result, run / "gap", "robo-rl gap")
     row = next(r for r in checklist.checklist(run).rows if r.risk == result.sweeps[0].name)
     assert "episodes of 0.2 s" in row.evidence and "profile own, 1 levels" in row.evidence

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from robo_rl import content
-from robo_rl.envs.channels import group_mask
-from robo_rl.envs.robots import load_robot
+from robo_rl import errors
+from robo_rl.robots.channels import group_mask
+from robo_rl.robots.robot import load_robot
 from robo_rl.sim2real.profiles import load_profile
 from robo_rl.sim2real.randomise import POOL, draw_pool, randomised
 
@@ -72,5 +72,5 @@ def test_a_randomised_reset_draws_another_robot_each_episode():
 
 
 def test_an_unknown_profile_names_the_near_miss():
-    with pytest.raises(content.UserError, match="leged.*legged"):
+    with pytest.raises(errors.UserError, match="leged.*legged"):
         randomised("hopper", "task", "leged", 0)

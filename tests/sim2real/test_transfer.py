@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from robo_rl.content import UserError
 from robo_rl.envs.step import make
-from robo_rl.policy import save_policy
-from robo_rl.safety_eval.success import Success
+from robo_rl.errors import UserError
+from robo_rl.policy.stored import save_policy
+from robo_rl.rollouts.success import Success
 from robo_rl.sim2real import checklist, gap, gap_report, transfer
 from robo_rl.sim2real.transfer import transfer_verdict
 from tests.conftest import random_policy

@@ -1,0 +1,5 @@
+"""The environments of the suite; importing this registers them."""
+
+from robo_rl.envs.tasks import arm, biped, classic, locomotion, quadrotor, quadruped, rover
+
+__all__ = ["arm", "biped", "classic", "locomotion", "quadrotor", "quadruped", "rover"]

@@ -1,0 +1,28 @@
+"""Tasks of the biped: walk as commanded."""
+
+from robo_rl.envs.mdp import Mdp, register
+from robo_rl.envs.terms import goals, resets
+from robo_rl.envs.terms import observations as see
+from robo_rl.envs.terms.ends import base_below, tilted_beyond
+
+
+@register("biped-velocity", "locomotion", "robot")
+def biped_velocity() -> Mdp:
+    """A 16 kg biped walks at commanded velocities that change every five seconds."""
+    return Mdp(
+        robot="biped",
+        control_hz=50.0,
+        episode_s=20.0,
+        observe=(
+            see.gravity_in_base(),
+            see.base_velocities(),
+            see.joint_offsets(),
+            see.velocities(6),
+            see.last_action(),
+            see.goal(),
+        ),
+        rewards="biped-velocity",
+        terminate=(tilted_beyond(0.8), base_below(0.35)),
+        reset=resets.floating(0.0, 0.05, 0.1, 0.1, joint_rad=0.05),
+        goal=goals.walk((-0.1, 0.5), 0.1, 0.4, every_s=5.0, gait_hz=1.5, tolerance_mps=0.2),
+    )

@@ -1,0 +1,1 @@
+"""What an MDP is made of: observations, goals, resets, ends."""

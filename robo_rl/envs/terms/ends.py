@@ -1,0 +1,77 @@
+"""Termination terms: conditions on the true signals under which an episode is over."""
+
+import jax.numpy as jnp
+
+from robo_rl.envs.mdp import End
+from robo_rl.robots.signals import tilt_rad
+
+INF = float("inf")
+
+
+def position_outside(joint: int, low: float, high: float, *, open_ends: bool = True) -> End:
+    """One joint position leaves its interval; with open_ends the borders themselves are outside."""
+
+    def met(robot, s):  # noqa: ANN001, ANN202
+        q = s.qpos[joint]
+        return ~((q > low) & (q < high)) if open_ends else ~((q >= low) & (q <= high))
+
+    return End(f"qpos[{joint}] outside [{low:g}, {high:g}]", met)
+
+
+def position_below(joint: int, low: float) -> End:
+    """One joint position is under a limit."""
+    return End(f"qpos[{joint}] < {low:g}", lambda robot, s: s.qpos[joint] < low)
+
+
+def base_below(height_m: float) -> End:
+    """A free-floating base is less than this above the ground beneath it."""
+
+    def met(robot, s):  # noqa: ANN001, ANN202
+        ground = robot.terrain.height_m(s.qpos[:2]) if robot.terrain else 0.0
+        return s.qpos[2] - ground < height_m
+
+    return End(f"base height < {height_m:g} m", met)
+
+
+def state_outside(limit: float) -> End:
+    """Any entry of (qpos, qvel), the first two left out, reaches +-limit."""
+
+    def met(robot, s):  # noqa: ANN001, ANN202
+        return jnp.any(jnp.abs(jnp.concatenate([s.qpos, s.qvel])[2:]) >= limit)
+
+    return End(f"|state[2:]| >= {limit:g}", met)
+
+
+def goal_error_above(limit: float) -> End:
+    """The robot is further than this from what the task asks for, in the goal's unit."""
+    return End(f"goal error > {limit:g}", lambda robot, s: s.goal_error > limit)
+
+
+def tilted_beyond(limit_rad: float) -> End:
+    """The base leans further than this from upright."""
+    return End(f"tilt > {limit_rad:g} rad", lambda robot, s: tilt_rad(s) > limit_rad)
+
+
+def touched_down() -> End:
+    """A part of forbidden_contacts in robot.yaml touches the ground."""
+
+    def met(robot, s):  # noqa: ANN001, ANN202
+        found = [
+            s.sensors_peak[robot.sensor(f"contact/{g}")] for g in robot.file.forbidden_contacts
+        ]
+        return jnp.any(jnp.concatenate(found) > 0)
+
+    return End("a forbidden part touches the ground", met)
+
+
+def below(sensor: str, height_m: float) -> End:
+    """A frame sensor's height is at or under a limit."""
+    return End(
+        f"{sensor} height <= {height_m:g} m",
+        lambda robot, s: s.sensors[robot.sensor(sensor)][2] <= height_m,
+    )
+
+
+def sensor_below(sensor: str, limit: float) -> End:
+    """A sensor of one value is under a limit."""
+    return End(f"{sensor} < {limit:g}", lambda robot, s: s.sensors[robot.sensor(sensor)][0] < limit)

@@ -1,0 +1,141 @@
+"""Observation terms: what a policy sees of the measured signals."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from robo_rl.envs.mdp import Observe
+from robo_rl.robots.signals import rotation_matrix
+
+CHANGE_CLIP = 0.2  # what a walker at arm's length brings in the time of the lag
+VELOCITY_CLIP = 10.0  # Gymnasium's hopper, walker2d and double pendulum clip here
+
+
+def positions(start: int = 0, stop: int | None = None) -> Observe:
+    """Joint positions [start:stop], in the unit of each joint."""
+    return Observe(_name("qpos", start, stop), "m, rad", lambda robot, s: s.qpos[start:stop])
+
+
+def velocities(start: int = 0, stop: int | None = None, clip: float = np.inf) -> Observe:
+    """Joint velocities [start:stop], clipped at +-clip."""
+    name = _name("qvel", start, stop) + (f" clipped at {clip:g}" if np.isfinite(clip) else "")
+    return Observe(name, "m/s, rad/s", lambda robot, s: jnp.clip(s.qvel[start:stop], -clip, clip))
+
+
+def cosines(start: int = 0, stop: int | None = None) -> Observe:
+    """Cosine of joint angles [start:stop]."""
+    return Observe(
+        f"cos {_name('qpos', start, stop)}", "1", lambda robot, s: jnp.cos(s.qpos[start:stop])
+    )
+
+
+def sines(start: int = 0, stop: int | None = None) -> Observe:
+    """Sine of joint angles [start:stop]."""
+    return Observe(
+        f"sin {_name('qpos', start, stop)}", "1", lambda robot, s: jnp.sin(s.qpos[start:stop])
+    )
+
+
+def constraint_forces(stop: int, clip: float) -> Observe:
+    """Constraint forces on the first joints, clipped at +-clip."""
+    name = f"{_name('qfrc_constraint', 0, stop)} clipped at {clip:g}"
+    return Observe(
+        name, "N, N m", lambda robot, s: jnp.clip(s.constraint_force[:stop], -clip, clip)
+    )
+
+
+def offset(of: str, to: str, axes: int) -> Observe:
+    """Position of one frame sensor relative to another, world frame, first `axes` axes."""
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        return (s.sensors[robot.sensor(of)] - s.sensors[robot.sensor(to)])[:axes]
+
+    return Observe(f"{of} - {to}", "m", read)
+
+
+def last_action() -> Observe:
+    """The action of the last step, in [-1, 1]."""
+    return Observe("last action", "1", lambda robot, s: s.action)
+
+
+def goal() -> Observe:
+    """What the task asks for now, as the MDP's goal declares it."""
+    return Observe("goal", "as the goal", lambda robot, s: s.goal)
+
+
+def to_goal(frame: str) -> Observe:
+    """Goal position minus the position of a frame sensor, world frame."""
+    return Observe(
+        f"goal - {frame}", "m", lambda robot, s: s.goal[:3] - s.sensors[robot.sensor(frame)]
+    )
+
+
+def base_to_goal() -> Observe:
+    """Goal position minus the position of a free-floating base, world frame."""
+    return Observe("goal - base", "m", lambda robot, s: s.goal[:3] - s.qpos[:3])
+
+
+def base_rotation() -> Observe:
+    """Rotation matrix of a free-floating base to the world, row by row, from its quaternion."""
+    return Observe("base rotation", "1", lambda robot, s: rotation_matrix(s.qpos[3:7]).reshape(9))
+
+
+def gravity_in_base() -> Observe:
+    """Unit vector of gravity in the frame of a free-floating base: what a resting IMU senses."""
+    return Observe("gravity direction", "1", lambda robot, s: -rotation_matrix(s.qpos[3:7])[2])
+
+
+def base_velocities() -> Observe:
+    """Linear and angular velocity of a free-floating base, both in its own frame."""
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        linear = rotation_matrix(s.qpos[3:7]).T @ s.qvel[:3]
+        return jnp.concatenate([linear, s.qvel[3:6]])
+
+    return Observe("base velocity in base", "m/s, rad/s", read)
+
+
+def joint_offsets() -> Observe:
+    """Joint positions minus the home pose, behind a free-floating base."""
+    return Observe(
+        "qpos[7:] - home", "rad", lambda robot, s: s.qpos[7:] - robot.qpos0[7:].astype(np.float32)
+    )
+
+
+def proximity(ranges: str, scale_m: float) -> Observe:
+    """How near what a range sensor sees is: exp(-range / scale), in (0, 1]."""
+    name = f"exp(-{ranges} / {scale_m:g} m)"
+    return Observe(name, "1", lambda robot, s: jnp.exp(-s.sensors[robot.sensor(ranges)] / scale_m))
+
+
+def proximity_change(ranges: str, scale_m: float, sectors: int) -> Observe:
+    """By sector, proximity of the nearest now less that of the lagged ranges.
+
+    Above zero where something comes nearer; within +-CHANGE_CLIP, as an edge that enters a sector
+    is no speed.
+    """
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        rays = robot.sensor(ranges)
+        now, before = (
+            jnp.exp(-jnp.min(scan[rays].reshape(sectors, -1), axis=1) / scale_m)
+            for scan in (s.sensors, s.sensors_lagged)
+        )
+        return jnp.clip(now - before, -CHANGE_CLIP, CHANGE_CLIP)
+
+    return Observe(f"change of exp(-{ranges} / {scale_m:g} m), {sectors} sectors", "1", read)
+
+
+def planar_goal() -> Observe:
+    """Goal minus the position of a free-floating base, in the base's frame, x and y."""
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        offset = jnp.append(s.goal[:2] - s.qpos[:2], 0.0)
+        return (rotation_matrix(s.qpos[3:7]).T @ offset)[:2]
+
+    return Observe("goal in base", "m", read)
+
+
+def _name(what: str, start: int, stop: int | None) -> str:
+    return (
+        what if start == 0 and stop is None else f"{what}[{start}:{'' if stop is None else stop}]"
+    )

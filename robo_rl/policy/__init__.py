@@ -1,0 +1,1 @@
+"""The stored policy, and the contract it was trained under."""

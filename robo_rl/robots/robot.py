@@ -1,0 +1,185 @@
+"""Robots: a model, its named parts, and the contact sensors the suite adds to it."""
+
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import gymnasium
+import mujoco
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+from robo_rl import content, errors
+from robo_rl.engines.base import Tracking
+from robo_rl.robots.channels import Channel, describe_channels
+from robo_rl.robots.surroundings import Lidar
+from robo_rl.robots.terrain import Terrain
+
+JOINT_DRIVES = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+
+
+class LidarFile(BaseModel):
+    """The lidar of a robot.yaml; fields as in surroundings.Lidar."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rays: PositiveInt
+    field_rad: PositiveFloat
+    reach_m: PositiveFloat
+    hull_radius_m: PositiveFloat
+
+
+class RobotFile(BaseModel):
+    """envs/<robot>/robot.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str  # "gymnasium:FILE" for a model inside the gymnasium package, else a file beside it
+    describe: str
+    base_body: str
+    velocity_from: Literal["base", "com"] = "base"  # whose displacement is the base velocity
+    base_joints: tuple[str, ...] = ()
+    ground: str | None = None
+    feet: tuple[str, ...] = ()
+    stance_first: tuple[str, ...] = ()  # feet that stand in the first half of a gait's clock
+    forbidden_contacts: tuple[str, ...] = ()
+    frames: dict[str, tuple[Literal["body", "site"], str]] = {}
+    initial_qpos: tuple[float, ...] | None = None
+    total_mass_kg: float | None = None
+    profile: str
+    lidar: LidarFile | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Robot:
+    """A compiled model with its named parts; equal only to itself."""
+
+    name: str
+    file: RobotFile
+    model: mujoco.MjModel
+    channels: tuple[Channel, ...]
+    terrain: Terrain | None = None  # of the task; None is the model's own ground
+
+    @property
+    def base_body(self) -> int:
+        """Index of the base body."""
+        return int(self.model.body(self.file.base_body).id)
+
+    @property
+    def qpos0(self) -> np.ndarray:
+        """Initial joint positions, [nq] float64."""
+        own = self.file.initial_qpos
+        return np.asarray(own if own is not None else self.model.qpos0, np.float64)
+
+    @functools.cached_property
+    def mass_kg(self) -> float:
+        """Mass of everything that moves with the base body's tree."""
+        return float(self.model.body_subtreemass[self.base_body])
+
+    @functools.cached_property
+    def actuator_names(self) -> tuple[str, ...]:
+        """The name of each actuator, or of the joint it drives."""
+        return tuple(
+            self.model.actuator(i).name or self.driven_names[i] for i in range(self.model.nu)
+        )
+
+    @functools.cached_property
+    def driven_names(self) -> tuple[str, ...]:
+        """The joint or site that each actuator acts on."""
+        targets = zip(self.model.actuator_trntype, self.model.actuator_trnid[:, 0], strict=True)
+        return tuple(
+            (self.model.joint if kind in JOINT_DRIVES else self.model.site)(int(i)).name
+            for kind, i in targets
+        )
+
+    @functools.cached_property
+    def driven_dofs(self) -> np.ndarray:
+        """The degree of freedom of each actuator that drives a joint; -1 for the others."""
+        joint = np.isin(self.model.actuator_trntype, list(JOINT_DRIVES))
+        dofs = self.model.jnt_dofadr[np.where(joint, self.model.actuator_trnid[:, 0], 0)]
+        return np.where(joint, dofs, -1)
+
+    @functools.cached_property
+    def lidar(self) -> Lidar | None:
+        """The range scanner, if it has one."""
+        return Lidar(**self.file.lidar.model_dump()) if self.file.lidar else None
+
+    def sensor(self, name: str) -> slice:
+        """Where a sensor's values are within `sensors`; a miss names the sensors there are."""
+        return errors.lookup(self._sensors, name, kind="sensor", where=f"robot {self.name}")
+
+    @functools.cached_property
+    def _sensors(self) -> dict[str, slice]:
+        model, table = self.model, {}
+        for i in range(model.nsensor):
+            start = int(model.sensor_adr[i])
+            table[model.sensor(i).name] = slice(start, start + int(model.sensor_dim[i]))
+        for k, name in enumerate(self.file.frames):
+            table[name] = slice(model.nsensordata + 3 * k, model.nsensordata + 3 * k + 3)
+        at = model.nsensordata + 3 * len(self.file.frames)
+        for name, size in (self.lidar.sizes if self.lidar else {}).items():
+            table[name] = slice(at, at + size)
+            at += size
+        return table
+
+    @property
+    def tracking(self) -> Tracking:
+        """What an engine's readout follows; frames are read as sensors, in robot.yaml's order."""
+        found = self.file.frames.values()
+        frames = tuple((kind, getattr(self.model, kind)(target).id) for kind, target in found)
+        return Tracking(self.base_body, self.file.velocity_from == "com", frames)
+
+
+@functools.cache
+def load_robot(name: str, terrain: Terrain | None = None) -> Robot:
+    """The robot described by envs/<name>/robot.yaml, on its model's ground or on a terrain."""
+    path = errors.lookup(content.robot_files(), name, kind="robot", where="envs")
+    problems = content.Problems(path)
+    file = content.parse(RobotFile, path, problems)
+    problems.check(content.files("sim2real"), file.profile, kind="profile", key=("profile",))
+    if terrain and file.ground is None:
+        problems.add((), "a terrain takes the place of `ground`: name it.")
+    problems.demand()
+    try:
+        model = _compile(file, path.parent, terrain)
+    except ValueError as error:
+        raise errors.UserError(f"{path}: its model does not compile: {error}") from error
+    bodies = [model.body(i).name for i in range(model.nbody)]
+    problems.check(bodies, file.base_body, kind="body", key=("base_body",))
+    problems.demand()
+    channels = describe_channels(model, file.base_joints, tuple(file.frames))
+    robot = Robot(name, file, model, channels, terrain)
+    return replace(robot, channels=channels + robot.lidar.channels()) if robot.lidar else robot
+
+
+def _compile(file: RobotFile, beside: Path, terrain: Terrain | None) -> mujoco.MjModel:
+    where, _, inside = file.model.rpartition(":")
+    path = GYMNASIUM_ASSETS / inside if where == "gymnasium" else beside / file.model
+    spec = mujoco.MjSpec.from_file(str(path))
+    for body in spec.bodies:
+        body.simple = False  # a body compiled as simple cannot have its centre of mass moved later
+    if terrain and file.ground:
+        terrain.replace_plane(spec, file.ground)
+    for geom in file.feet:
+        _contact(spec, f"force/{geom}", geom, file.ground, mujoco.mjtConDataField.mjCONDATA_FORCE)
+    for geom in file.forbidden_contacts:
+        _contact(spec, f"contact/{geom}", geom, file.ground, mujoco.mjtConDataField.mjCONDATA_FOUND)
+    return spec.compile()
+
+
+NET_FORCE = 3  # the contact sensor's reduction that sums all contacts, in the world frame
+
+
+def _contact(
+    spec: mujoco.MjSpec, name: str, geom: str, ground: str | None, field: mujoco.mjtConDataField
+) -> None:
+    """Adds a sensor of the contact between one geom and the ground.
+
+    It does not change the physics.
+    """
+    sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
+    sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_GEOM, geom
+    sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, ground
+    sensor.intprm[0], sensor.intprm[1], sensor.intprm[2] = 1 << int(field), NET_FORCE, 1

@@ -1,0 +1,1 @@
+"""Playing a policy, measuring its episodes, bounding the numbers."""

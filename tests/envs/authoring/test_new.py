@@ -1,0 +1,88 @@
+"""A robot of one's own: what is written works, what cannot serve is refused by name."""
+
+import subprocess
+import sys
+
+import pytest
+
+from robo_rl import content, errors
+from robo_rl.envs.authoring import new
+
+LIMIT = '<limit lower="-2" upper="2" effort="{effort}" velocity="5"/>'
+INERTIA = 'ixx=".01" iyy=".01" izz=".01" ixy="0" ixz="0" iyz="0"'
+MASS = f'<inertial><mass value="1"/><inertia {INERTIA}/></inertial>'
+URDF = f"""<robot name="r"><link name="base"/><link name="arm">{MASS}</link>
+<joint name="hip" type="revolute"><parent link="base"/><child link="arm"/><axis xyz="0 1 0"/>
+{LIMIT}<dynamics damping="0.5"/></joint></robot>"""
+CART = """<mujoco><worldbody>{world}<body name="cart" pos="0 0 {height}">{joint}
+<geom name="box" type="box" size=".2 .1 .05" mass="2"/><body name="arm"><joint name="arm"
+axis="0 1 0" damping=".1"/><geom type="capsule" size=".02" fromto="0 0 .1 0 0 .4" mass=".3"/>
+</body></body></worldbody><actuator>{actuator}</actuator></mujoco>"""
+MOTOR = '<motor name="turn" joint="arm" ctrlrange="-1 1" ctrllimited="true"/>'
+FREE = '<freejoint name="root"/>'
+
+
+def write(tmp_path, text, name="mine.xml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def cart(world="", joint=FREE, actuator=MOTOR, height=1.0):
+    return CART.format(world=world, joint=joint, actuator=actuator, height=height)
+
+
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [(URDF.format(effort=3), "one.urdf"), (cart(), "one.xml")],
+)
+def test_what_is_written_passes_the_contract_in_a_fresh_process(tmp_path, text, file):
+    folder = tmp_path / "robots"
+    written = new.create("my-robot", write(tmp_path, text, file), folder)
+    assert all(path.is_file() for path in written)
+    done = subprocess.run(
+        [sys.executable, "-m", "robo_rl.cli", "envs", "check", "my-robot", "steps=10"],
+        env={"ROBO_RL_ENVS": str(folder), "PATH": "", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout
+
+
+def test_a_floating_robot_is_set_down_on_a_floor_that_was_missing(tmp_path):
+    folder = tmp_path / "robots"
+    new.create("my-cart", write(tmp_path, cart(height=1.0)), folder)
+    home = content.read_yaml(folder / "envs" / "my-cart" / "robot.yaml")["initial_qpos"]
+    assert home[2] == pytest.approx(0.05)  # half the box's height
+    assert 'name="floor"' in (folder / "envs" / "my-cart" / "my-cart.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "named"),
+    [
+        (URDF.format(effort=0), "r.urdf", "joint 'hip': its limit has no effort"),
+        (cart(actuator=""), "r.xml", "no <actuator>.*'root', 'arm'"),
+        (cart(actuator='<motor name="m" joint="arm"/>'), "r.xml", "actuator 'm': it needs a ctrlr"),
+        (cart(joint='<joint name="b" type="ball"/>'), "r.xml", "joint 'b': ball joints"),
+        (cart(joint="<joint/>"), "r.xml", "joint 'number 0': it needs a name"),
+        ("<mujoco><worldbody><geom/></worldbody>", "r.xml", "MuJoCo cannot read it"),
+        (
+            cart(actuator='<motor name="m" joint="arm" ctrlrange="-1e9 1e9" ctrllimited="true"/>'),
+            "r.xml",
+            "joint 'arm': the simulation diverges",
+        ),
+    ],
+)
+def test_a_model_that_cannot_serve_is_refused_by_its_element(tmp_path, text, file, named):
+    with pytest.raises(errors.UserError, match=named):
+        new.create("my-robot", write(tmp_path, text, file), tmp_path / "robots")
+    assert not (tmp_path / "robots").exists()
+
+
+def test_a_taken_name_and_a_missing_file_are_refused(tmp_path):
+    with pytest.raises(errors.UserError, match="'hopper' is taken"):
+        new.create("hopper", write(tmp_path, cart()), tmp_path / "robots")
+    with pytest.raises(errors.UserError, match=r"nothing\.xml: no such file"):
+        new.create("my-robot", tmp_path / "nothing.xml", tmp_path / "robots")

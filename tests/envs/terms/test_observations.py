@@ -1,0 +1,82 @@
+"""What a policy sees, worked out by hand from signals."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from robo_rl.envs import mdp
+from robo_rl.envs.step import make
+from robo_rl.envs.terms import observations as see
+from robo_rl.robots.robot import load_robot
+
+QUARTER_LEFT = [np.cos(np.pi / 4), 0.0, 0.0, np.sin(np.pi / 4)]  # 90 degrees about z
+
+
+def signals(**given):
+    fields = {"qpos": np.zeros(19), "qvel": np.zeros(18), "goal": np.zeros(5), "sensors": None}
+    return SimpleNamespace(**{**fields, **given})
+
+
+def test_slices_are_named_as_they_are_cut():
+    assert see.positions(1).name == "qpos[1:]"
+    assert see.positions().name == "qpos"
+    assert see.velocities(0, 3, clip=10.0).name == "qvel[0:3] clipped at 10"
+
+
+def test_velocities_are_clipped_on_both_sides():
+    s = signals(qvel=jnp.array([-30.0, 4.0, 30.0]))
+    np.testing.assert_array_equal(see.velocities(clip=10.0).read(None, s), [-10.0, 4.0, 10.0])
+
+
+def test_upright_gravity_points_down_and_on_its_nose_forward():
+    read = see.gravity_in_base().read
+    level = signals(qpos=jnp.array([0, 0, 0, 1.0, 0, 0, 0]))
+    np.testing.assert_allclose(read(None, level), [0, 0, -1], atol=1e-6)
+    nose_down = [np.cos(np.pi / 4), 0.0, np.sin(np.pi / 4), 0.0]  # 90 degrees about y
+    tipped = signals(qpos=jnp.array([0, 0, 0, *nose_down]))
+    np.testing.assert_allclose(read(None, tipped), [1, 0, 0], atol=1e-6)
+
+
+def test_velocity_in_the_base_turns_with_the_base_and_its_rates_do_not():
+    """MuJoCo's free joint has linear velocity in the world's frame, angular in the body's."""
+    s = signals(
+        qpos=jnp.array([0, 0, 0, *QUARTER_LEFT]), qvel=jnp.array([0.0, 2.0, 0.5, 0.1, 0.2, 0.3])
+    )
+    found = see.base_velocities().read(None, s)
+    np.testing.assert_allclose(found, [2.0, 0.0, 0.5, 0.1, 0.2, 0.3], atol=1e-6)
+
+
+def test_a_planar_goal_is_seen_from_the_base():
+    s = signals(qpos=jnp.array([1.0, 1.0, 0.2, *QUARTER_LEFT]), goal=jnp.array([1.0, 4.0, 9.0]))
+    np.testing.assert_allclose(see.planar_goal().read(None, s), [3.0, 0.0], atol=1e-6)
+
+
+def test_joint_offsets_are_zero_at_home():
+    robot = load_robot("biped")
+    s = signals(qpos=jnp.asarray(robot.qpos0, jnp.float32).at[7 + 3].add(0.25))
+    found = np.asarray(see.joint_offsets().read(robot, s))
+    np.testing.assert_allclose(found, 0.25 * (np.arange(12) == 3), atol=1e-6)
+
+
+def test_proximity_is_one_at_contact_and_falls_by_e_at_the_scale():
+    robot = load_robot("rover")
+    ranges = np.full(60, 2.0, np.float32)
+    ranges[robot.sensor("ranges").start] = 0.0
+    found = see.proximity("ranges", scale_m=2.0).read(robot, signals(sensors=jnp.asarray(ranges)))
+    assert float(found[0]) == 1.0
+    np.testing.assert_allclose(found[1:], np.exp(-1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", mdp.names())
+def test_the_observation_is_as_long_as_its_entries(name):
+    env = make(name)
+    state = jax.eval_shape(env.reset, jax.random.key(0))
+    sizes = [
+        jax.eval_shape(lambda s, o=o: o.read(env.robot, s), state.signals).shape[0]
+        for o in env.mdp.observe
+    ]
+    assert state.observation.shape == (sum(sizes),)
+    assert all(o.unit for o in env.mdp.observe)

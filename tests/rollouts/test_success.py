@@ -1,0 +1,97 @@
+"""What counts as a success: the task's tolerance where it has a goal, else half of the return."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from robo_rl import errors
+from robo_rl.envs import mdp
+from robo_rl.envs.step import make
+from robo_rl.rewards.layers import Done
+from robo_rl.rollouts.metrics import METRICS
+from robo_rl.rollouts.success import success_of, task_of
+from tests.rollouts.test_metrics import episodes
+
+
+def judged(env, **given):
+    there = SimpleNamespace(
+        robot=env.robot,
+        control_s=0.1,
+        mdp=SimpleNamespace(episode_s=1.0, goal=env.mdp.goal),
+        rewards=env.rewards,
+    )
+    asked = success_of(env, np.array([100.0, 90.0, 110.0]))
+    return asked, asked.of(there, episodes(steps=10, lengths=(10,), **given).track)
+
+
+def undeclared(env):
+    """The environment as if its reward file did not say when the task is done."""
+    return replace(env, rewards=replace(env.rewards, done=None))
+
+
+def test_where_nothing_says_when_the_task_is_done_half_of_the_median_return_must_be_kept():
+    asked, short = judged(undeclared(make("hopper")), reward=np.full((10, 1), 4.9))
+    assert (asked.metric, asked.limit) == ("return", 50.0)
+    assert not short.any()
+    assert judged(undeclared(make("hopper")), reward=np.full((10, 1), 5.1))[1].all()
+    assert "50% of the nominal return (100)" in asked.words
+
+
+def test_a_task_of_negative_returns_may_lose_as_much_as_one_of_positive():
+    assert success_of(undeclared(make("swimmer")), np.array([-8.0, -8.0])).limit == -12.0
+
+
+def test_a_hopper_must_go_forward_and_standing_is_no_success():
+    velocity = np.zeros((10, 1, 3))
+    asked, stood = judged(make("hopper"), base_velocity_w_mps=velocity)
+    assert (asked.metric, asked.limit, asked.unit) == ("forward_speed", 0.37, "m/s")
+    assert not stood.any()
+    velocity[..., 0] = 0.38
+    assert judged(make("hopper"), base_velocity_w_mps=velocity)[1].all()
+    assert not judged(make("hopper"), base_velocity_w_mps=-velocity)[1].any()
+
+
+@pytest.mark.parametrize("name", mdp.names())
+def test_every_environment_says_when_its_task_is_done(name):
+    assert task_of(make(name)) is not None
+
+
+@pytest.mark.parametrize(
+    ("done", "message"),
+    [
+        ({"metric": "forward_sped", "unit": "m/s"}, "Did you mean 'forward_speed'"),
+        ({"metric": "forward_speed", "unit": "km/h"}, "is in 'm/s'.*'km/h' was given"),
+        ({"metric": "violation_rate", "unit": "1"}, "needs a cost"),
+    ],
+)
+def test_a_mistake_in_what_is_done_is_named(done, message):
+    env = make("hopper")
+    wrong = Done(at_least=1.0, reason="r", **done)
+    with pytest.raises(errors.UserError, match=message):
+        task_of(replace(env, rewards=replace(env.rewards, done=wrong)))
+
+
+def test_a_goal_is_met_within_its_tolerance_and_the_return_does_not_matter():
+    asked, near = judged(make("arm-reach"), goal_error=np.full((10, 1), 0.019))
+    assert (asked.metric, asked.limit, asked.at_most) == ("settled_goal_error", 0.02, True)
+    assert asked.words == "its settled goal error is at most 0.02 m"
+    assert near.all()
+    assert not judged(make("arm-reach"), goal_error=np.full((10, 1), 0.021))[1].any()
+
+
+@pytest.mark.parametrize("mark", ["terminated", "error"])
+def test_a_fall_or_a_crash_is_no_success(mark):
+    last = np.zeros((10, 1), bool)
+    last[-1] = True
+    velocity = np.ones((10, 1, 3))
+    assert judged(make("hopper"), base_velocity_w_mps=velocity)[1].all()
+    assert not judged(make("hopper"), base_velocity_w_mps=velocity, **{mark: last})[1].any()
+
+
+@pytest.mark.parametrize("name", [n for n in mdp.names() if mdp.get(n).goal])
+def test_every_goal_names_a_metric_and_a_tolerance_above_zero(name):
+    goal = mdp.get(name).goal
+    assert goal.judged_by in METRICS
+    assert goal.tolerance > 0
