@@ -304,6 +304,25 @@ def checklist(
     raise typer.Exit(exit_of_grades((row.verdict for row in made.rows), fail_on))
 
 
+@app.command("list")
+def list_parts(
+    kind: Annotated[str, typer.Argument(help="terms, injectors, metrics, engines, signals, ...")],
+) -> None:
+    """List what content files can name: terms, injectors, metrics, scenarios, and so on.
+
+    robo-rl list injectors
+
+    Kinds: terms, injectors, metrics, engines, signals, scenarios, suites, profiles. Environments
+    are listed by robo-rl envs.
+    """
+    from robo_rl import parts
+
+    table = Table("name", "takes", "unit or range", "meaning", title=kind.capitalize())
+    for part in parts.listed(kind):
+        table.add_row(*map(escape, part))
+    console.print(table)
+
+
 @app.command()
 def check(
     folder: Annotated[

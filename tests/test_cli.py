@@ -1,20 +1,22 @@
 """The command line as a user meets it: tables, messages, exit codes."""
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace as Made
 
 import pytest
 
+from robo_rl import parts
 from robo_rl.terminal import gap_table
 
 ROBO_RL = [sys.executable, "-m", "robo_rl.cli"]
 
 
-def robo_rl(*words, cwd=None):
-    return subprocess.run(
-        [*ROBO_RL, *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=300
-    )
+def robo_rl(*words, cwd=None, columns=80):
+    command = [*ROBO_RL, *map(str, words)]
+    env = {**os.environ, "COLUMNS": str(columns)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=300)
 
 
 def test_envs_prints_the_mdp_as_a_table():
@@ -37,6 +39,35 @@ def test_every_command_has_help():
     for command in ("train", "compare", "safety", "gap", "checklist", "replay", "demo", "envs"):
         assert command in listed
         assert "Usage" in robo_rl(command, "--help").stdout
+
+
+def test_what_a_reward_line_is_made_of_is_shown_with_its_parameters():
+    shown = robo_rl("envs", "quadruped-velocity", columns=300).stdout
+    assert "track = goal_share" in shown and "[scale=0.3]" in shown and "[0, 1.5]" in shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("terms", ("joint_limit_violation", "soft_fraction", "0 to 1")),
+        ("injectors", ("push", "at_s=2.0, duration_s=0.1", "m/s")),
+        ("metrics", ("violation_rate", "cost", "violating steps / steps")),
+        ("engines", ("bullet", "the second opinion")),
+        ("signals", ("tilt_rad",)),
+        ("scenarios", ("nominal", "Runs the whole episode undisturbed.")),
+        ("suites", ("balance", "A cart balances poles on a rail.")),
+        ("profiles", ("legged",)),
+    ],
+)
+def test_what_content_files_can_name_is_listed(kind, line):
+    shown = [part._asdict() for part in parts.listed(kind)]
+    found = next(part for part in shown if part["name"] == line[0])
+    assert all(any(word in text for text in found.values()) for word in line)
+
+
+def test_a_kind_of_part_that_does_not_exist_is_said():
+    failed = robo_rl("list", "injector")
+    assert failed.returncode == 64 and "Did you mean 'injectors'" in failed.stderr
 
 
 @pytest.mark.parametrize(

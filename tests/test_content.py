@@ -17,7 +17,7 @@ ORDER = (  # rooms of the house; each may import from those before it
     *("extras", "errors", "verdicts", "content", "registry", "files", "trees"),
     *("engines", "robots", "injection", "rewards", "envs", "policy", "scenarios"),
     *("rollouts", "report", "interop", "safety_eval", "sim2real", "training"),
-    *("check", "terminal", "demo", "cli", "api", "__main__"),
+    *("parts", "check", "terminal", "demo", "cli", "api", "__main__"),
 )
 
 

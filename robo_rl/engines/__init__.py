@@ -24,6 +24,7 @@ def engine(name: str) -> Callable[[Build], Build]:
 
 @engine("mujoco")
 def _mujoco(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
+    """C MuJoCo: CPUs, and every verdict."""
     from robo_rl.engines.mujoco import MujocoEngine
 
     return MujocoEngine(model, substeps, tracking)
@@ -31,6 +32,7 @@ def _mujoco(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
 
 @engine("mjx")
 def _mjx(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
+    """MuJoCo XLA: training on a GPU."""
     from robo_rl.engines.mjx import MjxEngine  # imports take seconds
 
     return MjxEngine(model, substeps, tracking)
@@ -38,6 +40,7 @@ def _mjx(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
 
 @engine("bullet")
 def _bullet(model: MjModel, substeps: int, tracking: Tracking) -> Engine:
+    """PyBullet: the second opinion."""
     try:
         from robo_rl.engines.bullet import BulletEngine
     except ImportError as error:

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from robo_rl.envs.step import Environment
 from robo_rl.rollouts.metrics import METRICS
 from robo_rl.rollouts.statistics import Interval, median_bounds, paired_change
+from robo_rl.safety_eval.criteria import Criterion
 from robo_rl.safety_eval.evidence import Cell, Cells, Coverage, criterion_values, said
-from robo_rl.safety_eval.suite import Criterion, Outcome, Plan, Suite
+from robo_rl.safety_eval.suite import Outcome, Plan, Suite
 from robo_rl.verdicts import Verdict
 
 LEAST_DECIDED = 0.5  # share of pairs that must be decided under at least one of the policies

@@ -4,6 +4,7 @@ import jax
 import mujoco
 import numpy as np
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -62,15 +63,22 @@ def _rewards(weighted: tuple[Weighted, ...]) -> Table:
     table = Table("reward layer", "term", "weight", "pays per step", "meaning", title=title)
     for layer in LAYERS:
         for w in (w for w in weighted if w.layer == layer):
-            table.add_row(layer, w.name, f"{w.weight:+g}", _range(w.bounds), _meaning(w))
+            pays = escape(_range(w.bounds))
+            table.add_row(layer, _label(w), f"{w.weight:+g}", pays, escape(_meaning(w)))
     return table
 
 
 def _costs(costs: tuple[Weighted, ...]) -> Table:
     table = Table("constraint (cost)", "meaning")
     for c in costs:
-        table.add_row(c.name, _meaning(c))
+        table.add_row(_label(c), escape(_meaning(c)))
     return table
+
+
+def _label(w: Weighted) -> str:
+    """The name of a line, and that of its term where it is another."""
+    term = w.term.__name__
+    return w.name if w.name == term else f"{w.name} = {term}"
 
 
 def _range(bounds: tuple[float, float]) -> str:
