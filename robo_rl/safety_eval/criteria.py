@@ -59,7 +59,8 @@ class Criterion(BaseModel):
         if self.metric != TASK:
             return self
         side = "at_most" if task.at_most else "at_least"
-        limit = task.limit * self.slack if task.at_most else task.limit / self.slack
+        outwards = task.at_most == (task.limit >= 0)
+        limit = task.limit * self.slack if outwards else task.limit / self.slack
         return self.model_copy(update={"metric": task.metric, side: limit})
 
     @property

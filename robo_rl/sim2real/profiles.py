@@ -58,6 +58,8 @@ def _check(row: ProfileRow, problems: content.Problems, key: content.Key) -> Non
     if injector and row.unit != (expected := injector.unit_with(row.options)):
         problems.add((*key, "unit"), f"{row.unit!r} given, {row.injector} takes {expected!r}.")
     _check_numbers(row, injector, problems, key)
+    if row.trained is not None and row.trained[0] > row.trained[1]:
+        problems.add((*key, "trained"), f"{list(row.trained)} begins beyond its end.")
     if row.measured is not None and not 0 < row.measured < row.sweep_to:
         problems.add(
             (*key, "measured"),

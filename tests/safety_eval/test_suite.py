@@ -10,7 +10,7 @@ from robo_rl.envs import mdp
 from robo_rl.envs.step import make
 from robo_rl.rewards.layers import Done
 from robo_rl.rollouts.statistics import chance_to_pass, most_failures
-from robo_rl.rollouts.success import task_of
+from robo_rl.rollouts.success import Success, task_of
 from robo_rl.safety_eval.criteria import TASK, Criterion
 from robo_rl.safety_eval.evidence import cover
 from robo_rl.safety_eval.suite import Plan, judge, load_suite, suite_for
@@ -350,3 +350,13 @@ def test_everything_that_is_wrong_in_a_suite_is_said_at_once(tmp_path):
     with pytest.raises(errors.UserError) as raised:
         load_suite(str(path))
     assert [line.split(":")[1] for line in str(raised.value).splitlines()] == ["3", "9"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "at_most", "granted"),
+    [(4.0, True, 8.0), (-4.0, True, -2.0), (4.0, False, 2.0), (-4.0, False, -8.0)],
+)
+def test_slack_widens_a_bound_whichever_side_of_zero_it_lies(limit, at_most, granted):
+    task = Success("return", limit, at_most, "1", "it earns something")
+    criterion = Criterion(metric=TASK, slack=2.0, max_rate=0.1, required=True, reason="r")
+    assert criterion.of_task(task).bound == granted
