@@ -87,8 +87,8 @@ def mismatches(stored: Mapping[str, Any], env: Environment) -> list[str]:
     if stored.get("model_sha256") != now["model_sha256"]:
         found.append(
             f"model {str(stored.get('model_sha256'))[:12]}, now {now['model_sha256'][:12]} (masses,"
-            " geometry, limits, gains or solver settings of the compiled model; what an older version"
-            " stored differs too, since its digest covered less)"
+            " geometry, limits, gains or solver settings of the compiled model; what an older"
+            " version stored differs too, since its digest covered less)"
         )
     return found
 
