@@ -7,7 +7,7 @@ ROOMS := $(addprefix robo_rl.,api errors verdicts registry engines robots inject
 
 .PHONY: demo test install lint types wheel docs bench clean
 
-demo: $(STAMP)          ## train, compare, judge and check two policies (about ten minutes)
+demo: $(STAMP)          ## train, compare, judge and check two policies (about six minutes)
 	$(BIN)/robo-rl demo out=runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 test: $(STAMP)          ## run the tests

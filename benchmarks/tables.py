@@ -248,7 +248,19 @@ def replays(data) -> list[str]:
     return lines + table(*columns, rows=rows)
 
 
+def peers_tests(data) -> list[str]:
+    lines = ["## Other people's tests, pointed at our environments", ""]
+    lines += [
+        "`python benchmarks/peers_tests.py PEER FOLDER`: Gymnasium's tests/envs/test_envs.py on"
+    ]
+    lines += ["every environment; SB3's tests of its vectorised environments on one.", ""]
+    kinds = ("passed", "failed", "skipped")
+    rows = [(peer, *(row.get(kind, 0) for kind in kinds)) for peer, row in data.items()]
+    return lines + table("peer", *kinds, rows=rows)
+
+
 WRITERS = {
+    "peers-tests": peers_tests,
     "mutants": mutants,
     "regression": regression,
     "replays": replays,
