@@ -20,6 +20,7 @@ from robo_rl.terminal import (
     coloured,
     console,
     gap_table,
+    hear_ctrl_c,
     safety_tables,
     show_replay,
     steps_bar,
@@ -406,14 +407,14 @@ def _positive(given: dict[str, Any], key: str) -> float | None:
 
 def main() -> None:
     """Run the command line and exit with the status of its outcome, one of verdicts.Exit."""
+    hear_ctrl_c()
     try:
         status = app(standalone_mode=False)  # returns the code of a typer.Exit
     except UserError as error:
         _complain(str(error))
         status = Exit.ERROR if isinstance(error, NotFiniteError) else Exit.USAGE
     except KeyboardInterrupt:
-        _complain("interrupted; what was being studied is not judged.")
-        status = Exit.INTERRUPTED
+        status = _interrupted()
     except ModuleNotFoundError as error:
         said = extras.help_for(error)
         status = _unexpected(error) if said is None else Exit.USAGE
@@ -426,8 +427,8 @@ def main() -> None:
 
 def _unexpected(error: Exception) -> Exit:
     """Report an exception that is no UserError: wrong usage of a command, or a fault of ours."""
-    if isinstance(error, typer.Abort):
-        return Exit.INTERRUPTED
+    if isinstance(error, typer.Abort):  # what typer makes of a KeyboardInterrupt
+        return _interrupted()
     if hasattr(error, "format_message"):  # typer brings its own copy of click's exceptions
         if message := error.format_message():  # none where the help was printed instead
             _complain(message)
@@ -437,9 +438,10 @@ def _unexpected(error: Exception) -> Exit:
     return Exit.INTERNAL
 
 
+def _interrupted() -> Exit:
+    _complain("interrupted; nothing was judged or written.")
+    return Exit.INTERRUPTED
+
+
 def _complain(message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,9 @@
 """What the command line shows on the terminal: tables, verdicts in colour, a bar with time left."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +12,23 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 console = Console()
+
+
+class CtrlC:
+    """Whether Ctrl-C was pressed. Libraries swallow a KeyboardInterrupt that hits their imports."""
+
+    heard = False
+
+
+def hear_ctrl_c() -> None:
+    """Has Ctrl-C remembered as well as raised; not where this process was told to ignore it."""
+
+    def hear(_: int, __: FrameType | None) -> None:
+        CtrlC.heard = True
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, hear)
 
 
 def safety_tables(result: Any) -> None:
@@ -110,6 +129,8 @@ def steps_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     bar = bars.add_task(title, total=None)
 
     def show(done: int, most: int) -> None:
+        if CtrlC.heard:
+            raise KeyboardInterrupt
         bars.start()  # not before there is something to show: an error should stand alone
         bars.update(bar, completed=done, total=most)
 

@@ -10,7 +10,7 @@ import pytest
 from robo_rl import parts
 from robo_rl.terminal import gap_table
 
-ROBO_RL = [sys.executable, "-m", "robo_rl.cli"]
+ROBO_RL = [sys.executable, "-m", "robo_rl"]
 
 
 def robo_rl(*words, cwd=None, columns=80):
