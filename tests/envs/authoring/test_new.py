@@ -41,7 +41,7 @@ def test_what_is_written_passes_the_contract_in_a_fresh_process(tmp_path, text, 
     written = new.create("my-robot", write(tmp_path, text, file), folder)
     assert all(path.is_file() for path in written)
     done = subprocess.run(
-        [sys.executable, "-m", "robo_rl.cli", "envs", "check", "my-robot", "steps=10"],
+        [sys.executable, "-m", "robo_rl", "envs", "check", "my-robot", "steps=10"],
         env={"ROBO_RL_ENVS": str(folder), "PATH": "", "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
