@@ -17,6 +17,7 @@ from robo_rl.injection.episode import longest_latency_s
 from robo_rl.injection.injectors import inject
 from robo_rl.policy import contract
 from robo_rl.policy.stored import Policy, load_policy, save_policy
+from robo_rl.report import page
 from robo_rl.rollouts import play
 from robo_rl.rollouts.metrics import Episodes
 from robo_rl.safety_eval import study, study_report
@@ -149,6 +150,8 @@ def safety(
     >>> result.findings[0].scenario, result.findings[0].criterion
     ('nominal', 'does_its_task')
     """
+    if out is not None:
+        page.claim(Path(out))
     old = Path(baseline) if baseline is not None else None
     result = study.study(Path(run), suite, old, seed, episodes)
     if out is not None:
@@ -177,6 +180,8 @@ def gap(
     >>> sorted(result.sweeps[0].breaking._fields)
     ['high', 'low', 'point']
     """
+    if out is not None:
+        page.claim(Path(out))
     result = gaps.gap(Path(run), profile, seed, episodes, levels, episode_s)
     if out is not None:
         gap_report.write(result, Path(out), f"robo-rl gap {run}")
@@ -193,6 +198,8 @@ def checklist(run: str | Path, *, out: str | Path | None = None) -> checks.Check
     >>> str(made.verdict)
     'UNKNOWN'
     """
+    if out is not None:
+        page.claim(Path(out))
     made = checks.checklist(Path(run))
     if out is not None:
         checks.write(made, Path(out), f"robo-rl checklist {run}")

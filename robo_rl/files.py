@@ -30,6 +30,15 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def digest_of(said: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over what is said of some arrays, and their names, types, shapes and values."""
+    pieces = [json.dumps(said, sort_keys=True).encode()]
+    for name, array in sorted(arrays.items()):
+        pieces += [f"\n{name} {array.dtype.str} {array.shape}\n".encode()]
+        pieces += [np.ascontiguousarray(array).tobytes()]
+    return digest(b"".join(pieces))
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, read in pieces."""
     with path.open("rb") as stream:

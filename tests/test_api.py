@@ -62,3 +62,16 @@ def test_a_metric_without_its_cost_is_said(pole):
     with pytest.raises(robo_rl.UserError, match="Did you mean 'velocity'"):
         episodes.measure("violation_rate", "velocty")
     assert episodes.measure("violation_rate", "velocity").shape == (1,)
+
+
+@pytest.mark.parametrize("name", ["safety", "gap", "checklist"])
+def test_a_folder_that_is_somebody_elses_is_refused_before_anything_runs(
+    name, pole, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(api, "load_policy", None)
+    for module in (api.study, api.gaps, api.checks):
+        monkeypatch.setattr(module, "load_policy", None)  # whoever began would fail here
+    (tmp_path / "report.md").write_text("mine")
+    with pytest.raises(robo_rl.UserError, match="which no study"):
+        getattr(robo_rl, name)(pole, out=tmp_path)
+    assert (tmp_path / "report.md").read_text() == "mine"

@@ -3,7 +3,6 @@
 One format for every trainer; loading executes nothing, and needs neither JAX nor torch.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,11 +100,7 @@ def arrays_digest(network: Network) -> str:
 
 def network_digest(network: Network) -> str:
     """SHA-256 over what is done with the weights, and their names, types, shapes and values."""
-    pieces = [json.dumps(network.layout(), sort_keys=True).encode()]
-    for name, array in sorted(network.arrays().items()):
-        pieces += [f"\n{name} {array.dtype.str} {array.shape}\n".encode()]
-        pieces += [np.ascontiguousarray(array).tobytes()]
-    return files.digest(b"".join(pieces))
+    return files.digest_of(network.layout(), network.arrays())
 
 
 def save_policy(folder: Path, network: Network, contract: Mapping[str, Any]) -> None:

@@ -118,11 +118,7 @@ def _write(
 def contents_digest(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
     """SHA-256 over what a bundle says of its episode, and over the episode itself."""
     said = {key: value for key, value in meta.items() if key != "contents_sha256"}
-    pieces = [json.dumps(said, sort_keys=True).encode()]
-    for name, array in sorted(arrays.items()):
-        pieces += [f"\n{name} {array.dtype.str} {array.shape}\n".encode()]
-        pieces += [np.ascontiguousarray(array).tobytes()]
-    return files.digest(b"".join(pieces))
+    return files.digest_of(said, arrays)
 
 
 def _ending(track: Track, index: int) -> str:

@@ -122,11 +122,11 @@ def gap(
     success = criterion.of(env, track).reshape(-1, episodes)
     short = _too_short(env, nominal)
     transfers = tuple(
-        _only_failures(found, short)
+        _only_failures(
+            transfer(policy, env, engine, seed, returns[0], criterion, SUCCESS_FLOOR, on_progress),
+            short,
+        )
         for engine in ENGINES
-        for found in [
-            transfer(policy, env, engine, seed, returns[0], criterion, SUCCESS_FLOOR, on_progress)
-        ]
     )
     low, high = rate_bounds(int(success[0].sum()), episodes)
     nominal_success = Interval(low, float(success[0].mean()), high)

@@ -18,6 +18,7 @@ from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.files import plain
 from robo_rl.policy.stored import load_policy
 from robo_rl.registry import load_own
+from robo_rl.report import page
 from robo_rl.rollouts.metrics import METRICS, Episodes, direction_of
 from robo_rl.rollouts.play import episode_keys, rollout
 from robo_rl.training import config as configuration
@@ -237,6 +238,7 @@ def obstacles(wanted: TrainConfig) -> list[str]:
 def compare(asked: Asked, console: Console) -> Comparison:
     """Checks everything, trains what is not trained yet, and evaluates every final policy."""
     configs = plan(asked)
+    page.claim(asked.folder)
     engine = next(iter(configs.values())).engine
     env = make(asked.env, engine=engine)
     trained = []
