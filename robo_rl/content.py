@@ -21,6 +21,8 @@ M = TypeVar("M", bound=BaseModel)
 
 _PACKAGE = Path(__file__).resolve().parent
 OWN = "ROBO_RL_ENVS"
+RUNS = "ROBO_RL_RUNS"  # robots of the run folders that this process has opened
+ROBOT = "robot"  # the folder of a run folder that holds its robot and task
 LARGEST_SEED = 2**32 - 1  # random keys are made of 32 bits: a larger one would repeat a smaller
 FOLDERS = ("envs", "rewards", "scenarios", "safety_eval", "sim2real", "configs")
 
@@ -41,9 +43,25 @@ def own_folders() -> tuple[Path, ...]:
     return tuple(Path(word) for word in os.environ.get(OWN, "").split(os.pathsep) if word)
 
 
+def open_run(run: Path) -> None:
+    """Make the robot and task that a run folder brings along known, here and to child processes.
+
+    They are data: unlike ROBO_RL_ENVS, nothing beside them is ever imported.
+    """
+    robot = (run / ROBOT).resolve()
+    listed = [word for word in os.environ.get(RUNS, "").split(os.pathsep) if word]
+    if robot.is_dir() and str(robot) not in listed:
+        os.environ[RUNS] = os.pathsep.join([*listed, str(robot)])
+
+
+def run_folders() -> tuple[Path, ...]:
+    """The folders of robots that the run folders opened so far bring along."""
+    return tuple(Path(word) for word in os.environ.get(RUNS, "").split(os.pathsep) if word)
+
+
 def folders(name: str) -> tuple[Path, ...]:
-    """The content folders `name`: the suite's, then the users' own."""
-    return (folder(name), *(own / name for own in own_folders()))
+    """The content folders `name`: the suite's, the users' own, those of opened run folders."""
+    return (folder(name), *(own / name for own in (*own_folders(), *run_folders())))
 
 
 def robot_files() -> dict[str, Path]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from robo_rl import content, errors
 from robo_rl.engines.base import Tracking
 from robo_rl.robots.channels import Channel, describe_channels
+from robo_rl.robots.drives import Drive, Physics, set_drives, set_physics
 from robo_rl.robots.surroundings import Lidar
 from robo_rl.robots.terrain import Terrain
 
@@ -50,6 +51,8 @@ class RobotFile(BaseModel):
     total_mass_kg: float | None = None
     profile: str
     lidar: LidarFile | None = None
+    drives: tuple[Drive, ...] = ()  # in place of the model's own actuators
+    physics: Physics | None = None  # in place of the model's own settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +163,10 @@ def _compile(file: RobotFile, beside: Path, terrain: Terrain | None) -> mujoco.M
     spec = mujoco.MjSpec.from_file(str(path))
     for body in spec.bodies:
         body.simple = False  # a body compiled as simple cannot have its centre of mass moved later
+    if file.physics:
+        set_physics(spec, file.physics)
+    if file.drives:
+        set_drives(spec, file.drives, str(path))
     if terrain and file.ground:
         terrain.replace_plane(spec, file.ground)
     for geom in file.feet:

@@ -17,15 +17,14 @@ from robo_rl.engines.base import Array
 from robo_rl.envs.step import Environment, State
 from robo_rl.errors import UserError
 from robo_rl.injection.episode import Injection
-from robo_rl.policy.stored import Network, Policy
+from robo_rl.policy.networks import Memory, Program, begin
+from robo_rl.policy.stored import Policy
 from robo_rl.robots.signals import tilt_rad
 
 CHUNK = (
     50  # control steps under one jitted scan; the rollout stops between chunks when all are done
 )
-ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "swish": jax.nn.swish}
 BLOCK = 128  # rows of one program for judged episodes
-HEADS = {"tanh": jnp.tanh, "clip": lambda x: jnp.clip(x, -1.0, 1.0)}
 
 
 class Track(NamedTuple):
@@ -120,9 +119,16 @@ def run_from(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Track:
     """As rollout(), from states that are already set."""
-    net = policy.network
-    weights, chunk = to_jax(net), _jitted(env).chunk
-    return _collect(env, start, lambda s: chunk(s, weights, net.activation, net.head), on_progress)
+    chunk, program = _jitted(env).chunk, policy.program
+    parameters = jax.tree.map(jnp.asarray, policy.parameters)
+    memory = begin(jnp, program, start.done.shape)
+
+    def advance(state: State) -> tuple[State, dict[str, Any]]:
+        nonlocal memory
+        (state, memory), rows = chunk((state, memory), parameters, program)
+        return state, rows
+
+    return _collect(env, start, advance, on_progress)
 
 
 class Recorded(NamedTuple):
@@ -227,32 +233,6 @@ def _only_first(start: State, count: int) -> State:
     return start._replace(truncated=start.truncated | idle)
 
 
-def act_in_jax(network: Any, observation: Array, *, activation: str, head: str) -> Array:
-    """The policy's actions [..., nu] in JAX.
-
-    The weights are arguments, so a new policy recompiles nothing.
-    """
-    hidden = jnp.clip(
-        (observation - network["mean"]) / network["std"], -network["clip"], network["clip"]
-    )
-    *inner, last = network["layers"]
-    for weight, bias in inner:
-        hidden = ACTIVATIONS[activation](hidden @ weight + bias)
-    return HEADS[head](hidden @ last[0] + last[1])
-
-
-def to_jax(network: Network) -> Any:
-    """The arrays of a network as act_in_jax takes them."""
-    layers = list(zip(network.weights, network.biases, strict=True))
-    parts = {
-        "mean": network.mean,
-        "std": network.std,
-        "clip": np.float32(network.clip),
-        "layers": layers,
-    }
-    return jax.tree.map(jnp.asarray, parts)
-
-
 class _Jitted(NamedTuple):
     reset: Callable[..., State]
     chunk: Callable[..., Any]
@@ -265,15 +245,18 @@ def _jitted(env: Environment) -> _Jitted:
         after = env.step_unless_done(state, action)
         return after, _row(state, after, action) | {"goal_error": _judged_error(env, state, after)}
 
-    def chunk(state: State, network: Any, activation: str, head: str) -> Any:
-        def act(s: State, _: None) -> tuple[State, Any]:
-            return one(s, act_in_jax(network, s.observation, activation=activation, head=head))
+    def chunk(start: tuple[State, Memory], parameters: Any, program: Program) -> Any:
+        def act(carry: tuple[State, Memory], _: None) -> tuple[tuple[State, Memory], Any]:
+            state, memory = carry
+            action, memory = program.act(jnp, parameters, memory, state.observation)
+            after, row = one(state, action)
+            return (after, memory), row
 
-        return jax.lax.scan(act, state, None, length=CHUNK)
+        return jax.lax.scan(act, start, None, length=CHUNK)
 
     return _Jitted(
         reset=jax.jit(env.reset_batch),
-        chunk=jax.jit(chunk, static_argnums=(2, 3)),
+        chunk=jax.jit(chunk, static_argnums=2),
         open_loop=jax.jit(lambda state, actions: jax.lax.scan(one, state, actions)),
     )
 

@@ -6,6 +6,7 @@ import re
 import zipfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
@@ -185,13 +186,11 @@ def test_a_finished_run_is_left_alone(finished, algo):
 
 
 def test_the_stored_policy_acts_in_jax_as_in_numpy(finished):
-    from robo_rl.rollouts.play import act_in_jax, to_jax
-
     policy = load_policy(finished)
     net = policy.network
     drawn = np.random.default_rng(0).normal(size=(64, 11))
     seen = (net.mean + net.std * drawn).astype(np.float32)  # as it saw in training
-    ours = act_in_jax(to_jax(net), seen, activation=net.activation, head=net.head)
+    ours, _ = policy.program.act(jnp, jax.tree.map(jnp.asarray, policy.parameters), {}, seen)
     np.testing.assert_allclose(ours, policy(seen), rtol=0, atol=2e-6)
     np.testing.assert_allclose(policy(seen[3]), policy(seen)[3], rtol=0, atol=2e-6)
     assert np.abs(policy(seen)).max() <= 1.0
