@@ -51,6 +51,8 @@ def envs(
 
     robo-rl envs new my-robot --mjcf FILE to=FOLDER      a robot folder, rewards and an MDP
 
+    With base=free or base=fixed where the file does not say; effort=N for URDF joints without one.
+
     Environments of your own are found in the folders that ROBO_RL_ENVS lists.
     """
     from robo_rl.envs.authoring import printing
@@ -61,9 +63,8 @@ def envs(
         given = [word for word in words or [] if "=" not in word]
         if len(given) != 1:
             raise UserError(f"envs {name}: give the name of one environment.")
-        keys = _keys(
-            [w for w in words or [] if "=" in w], ("to", "engine", "steps"), f"envs {name}"
-        )
+        known = ("to", "base", "effort") if name == "new" else ("engine", "steps")
+        keys = _keys([w for w in words or [] if "=" in w], known, f"envs {name}")
         (_new_environment if name == "new" else _check_environment)(given[0], mjcf, keys)
     else:
         console.print(printing.mdp_table(name) if name else printing.list_table())
@@ -74,15 +75,24 @@ def _new_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> Non
 
     if mjcf is None:
         raise UserError("envs new: --mjcf FILE is needed: the robot's MJCF or URDF.")
-    folder = Path(str(given.get("to", "robots")))
-    for path in new.create(name, mjcf, folder):
-        console.print(str(path), highlight=False)
+    base, folder = given.get("base"), Path(str(given.get("to", "robots")))
+    if base not in (None, "free", "fixed"):
+        raise UserError(f"envs new: base={base}: free or fixed.")
+    effort = _positive(given, "effort")
+    written = new.create(name, mjcf, folder, base=base, effort=effort, say=_say)
+    console.print(new.try_out(name, folder, written))
+    for path in written:
+        console.print(str(path), highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"Next: export ROBO_RL_ENVS={folder}; robo-rl envs check {name}; robo-rl train env={name}"
         " algo=ppo",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _say(line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _check_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import gymnasium
 import mujoco
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from robo_rl import content, errors
 from robo_rl.engines.base import Tracking
+from robo_rl.robots import changes
 from robo_rl.robots.channels import Channel, describe_channels
 from robo_rl.robots.drives import Drive, Physics, set_drives, set_physics
 from robo_rl.robots.surroundings import Lidar
@@ -38,6 +39,7 @@ class RobotFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str  # "gymnasium:FILE" for a model inside the gymnasium package, else a file beside it
+    changes: tuple[dict[str, dict[str, Any]], ...] = ()  # to the model, see robots.changes
     describe: str
     base_body: str
     velocity_from: Literal["base", "com"] = "base"  # whose displacement is the base velocity
@@ -48,6 +50,8 @@ class RobotFile(BaseModel):
     forbidden_contacts: tuple[str, ...] = ()
     frames: dict[str, tuple[Literal["body", "site"], str]] = {}
     initial_qpos: tuple[float, ...] | None = None
+    initial_act: tuple[float, ...] | None = None  # activations; zero if left out
+    initial_ctrl: tuple[float, ...] | None = None  # of action 0; the ranges' middle if left out
     total_mass_kg: float | None = None
     profile: str
     lidar: LidarFile | None = None
@@ -160,7 +164,8 @@ def load_robot(name: str, terrain: Terrain | None = None) -> Robot:
 def _compile(file: RobotFile, beside: Path, terrain: Terrain | None) -> mujoco.MjModel:
     where, _, inside = file.model.rpartition(":")
     path = GYMNASIUM_ASSETS / inside if where == "gymnasium" else beside / file.model
-    spec = mujoco.MjSpec.from_file(str(path))
+    spec = mujoco.MjSpec.from_file(str(path.absolute()))  # a relative path misleads it
+    changes.apply(spec, file.changes, str(beside / "robot.yaml"))
     for body in spec.bodies:
         body.simple = False  # a body compiled as simple cannot have its centre of mass moved later
     if file.physics:
