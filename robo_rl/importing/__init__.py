@@ -1,0 +1,1 @@
+"""The door: policies and robots that people already have become run folders."""
