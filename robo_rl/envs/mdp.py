@@ -8,7 +8,7 @@ from robo_rl import content
 from robo_rl.engines.base import Array
 from robo_rl.registry import Registry
 from robo_rl.robots.robot import Robot
-from robo_rl.robots.signals import Signals
+from robo_rl.robots.signals import Command, Measured, Signals
 from robo_rl.robots.surroundings import Surroundings
 from robo_rl.robots.terrain import Terrain
 
@@ -18,7 +18,7 @@ class Observe(NamedTuple):
 
     name: str
     unit: str
-    read: Callable[[Robot, Signals], Array]
+    read: Callable[[Robot, Measured], Array]
 
 
 class End(NamedTuple):
@@ -42,15 +42,14 @@ class Goal(NamedTuple):
     """What an episode asks for: a pure function of its key and of time; nothing is stored."""
 
     name: str
-    at: Callable[[Robot, Array, Array], Array]  # (robot, key of the episode, time s) -> [goal]
-    error: Callable[[Robot, Signals], Array]  # how far the robot is from the signals' goal, >= 0
+    at: Callable[[Robot, Array, Array], Command]  # (robot, key of the episode, time s)
+    error: Callable[[Robot, Signals, Command], Array]  # how far the robot is from it, >= 0
     error_unit: str
     tolerance: float  # in the error's unit: an episode within it has done the task
     judged_by: str  # the metric of the error that is held against it
     settled_s: float = 1.0  # how long before the end the error counts as settled
-    place_axes: int = 0  # leading numbers of the goal that are a place in the world, m
     # what an episode is judged by where the error that is learnt from leaves something out
-    judged: Callable[[Robot, Signals], Array] | None = None
+    judged: Callable[[Robot, Signals, Command], Array] | None = None
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,16 @@ from robo_rl.registry import load_own
 from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
 from robo_rl.robots.robot import Robot, load_robot
 from robo_rl.robots.signals import (
+    Command,
+    Measured,
     Signals,
     Transition,
-    as_measured,
     from_readout,
     lag,
+    measured,
     rotation_matrix,
 )
-from robo_rl.robots.surroundings import sense
+from robo_rl.robots.surroundings import Around, look_around, scan
 
 T = TypeVar("T")
 # One random stream each: toggling one never moves another.
@@ -44,6 +46,7 @@ class State(NamedTuple):
 
     bits: Array  # the engine's opaque payload
     signals: Signals
+    command: Command  # in force from now on
     sensing: sensors.SensorMemory | None
     driving: actuation.ActuationMemory | None
     lagged: Array  # [nsensordata] past readings of the sensors, see signals.lag
@@ -122,7 +125,21 @@ class Environment:
     @property
     def observation_size(self) -> int:
         """Number of observations."""
-        return int(jax.eval_shape(self.reset, jax.random.key(0)).observation.shape[0])
+        return sum(self.observation_sizes)
+
+    @functools.cached_property
+    def observation_sizes(self) -> tuple[int, ...]:
+        """Number of values of each entry of the observation, in the order the MDP declares."""
+
+        def entries(key: Array) -> list[Array]:
+            reading = jnp.zeros(len(self.robot.channels))
+            lagged, action = split_sample(self.robot.model, reading)[3], jnp.zeros(self.action_size)
+            command = self._command(key, jnp.float32(0.0))
+            known = measured(self.robot, reading, lagged, action, command)
+            return [entry.read(self.robot, known) for entry in self.mdp.observe]
+
+        found = jax.eval_shape(entries, jax.random.key(0))
+        return tuple(int(entry.shape[0]) for entry in found)
 
     def reset(
         self,
@@ -152,9 +169,10 @@ class Environment:
     ) -> State:
         """The first state of an episode whose physics has been set."""
         injection = jax.tree.map(jnp.asarray, injection)
-        goal = self._goal(key, jnp.float32(0.0))
-        readout = self._look_around(readout, goal)
-        signals = self._pursue(from_readout(self.robot, readout), goal)
+        start_s = jnp.float32(0.0)
+        command = self._command(key, start_s)
+        readout, around = self._look_around(readout, key, start_s)
+        signals = self._signals(readout, around, command)
         sensing, driving = self._memories(key, injection, readout)
         sensing, reading = self._sense(key, jnp.int32(-1), injection, sensing, readout.samples)
         lagged = split_sample(self.robot.model, reading)[3]
@@ -162,6 +180,7 @@ class Environment:
         return State(
             bits=bits,
             signals=signals,
+            command=command,
             sensing=sensing,
             driving=driving,
             lagged=lagged,
@@ -169,7 +188,9 @@ class Environment:
             opened=None,
             key=key,
             step=jnp.int32(0),
-            observation=self.observe(as_measured(self.robot, signals, reading, lagged)),
+            observation=self.observe(
+                measured(self.robot, reading, lagged, signals.action, command)
+            ),
             reward=nothing,
             terms={w.name: nothing for w in self.weighted},
             costs={c.name: nothing for c in self.rewards.costs},
@@ -189,25 +210,33 @@ class Environment:
         time_s = state.step * self.control_s
         sound = jnp.all(jnp.isfinite(action))  # physics is never handed anything else
         wanted = jnp.where(sound, jnp.clip(action, -1.0, 1.0), 0.0)
-        driving, command = self._drive(state, wanted)
+        driving, ctrl = self._drive(state, wanted)
         wrench = wrench_over(state.injection, time_s, self.control_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
         bits, readout = self.engine.step(
-            state.bits, self.to_ctrl(command), wrench, plant, jnp.asarray(active)
+            state.bits, self.to_ctrl(ctrl), wrench, plant, jnp.asarray(active)
         )
-        goal = self._goal(state.key, time_s + self.control_s)
-        readout = self._look_around(readout, goal)
+        end_s = time_s + self.control_s
+        command = self._command(state.key, end_s)
+        readout, around = self._look_around(readout, state.key, end_s)
         broken = ~(_all_finite(readout) & sound)
-        reached = from_readout(self.robot, readout)._replace(action=wanted)
-        reached = self._pursue(reached, state.signals.goal)._replace(goal=goal)
+        reached = self._signals(readout, around, state.command)._replace(action=wanted)
         after = _keep(broken, state.signals, reached)
         sensing, reading = self._sense(
             state.key, state.step, state.injection, state.sensing, readout.samples
         )
-        seen = as_measured(self.robot, after, reading, state.lagged)
+        seen = measured(self.robot, reading, state.lagged, wanted, command)
         lagged = lag(self.robot, state.lagged, reading, self.control_s)
         terminated = broken | self._ended(after)
-        t = Transition(self.robot, state.signals, after, wanted, state.signals.action, terminated)
+        t = Transition(
+            robot=self.robot,
+            command=state.command,
+            before=state.signals,
+            after=after,
+            action=wanted,
+            previous_action=state.signals.action,
+            terminated=terminated,
+        )
         terms = {w.name: jnp.where(broken, 0.0, w.weight * w(t)) for w in self.weighted}
         costs = {c.name: jnp.where(broken, 0.0, c(t)) for c in self.rewards.costs}
         reward, cost = sum(terms.values(), jnp.float32(0.0)), sum(costs.values(), jnp.float32(0.0))
@@ -215,6 +244,7 @@ class Environment:
         return State(
             bits=jnp.where(broken, state.bits, bits),
             signals=after,
+            command=_keep(broken, state.command, command),
             sensing=_keep(broken, state.sensing, sensing),
             driving=_keep(broken, state.driving, driving),
             lagged=_keep(broken, state.lagged, lagged),
@@ -234,9 +264,9 @@ class Environment:
             episode_cost=state.episode_cost + cost,
         )
 
-    def observe(self, measured: Signals) -> Array:
+    def observe(self, known: Measured) -> Array:
         """The observation vector, entries in the order the MDP declares."""
-        return jnp.concatenate([o.read(self.robot, measured) for o in self.mdp.observe])
+        return jnp.concatenate([entry.read(self.robot, known) for entry in self.mdp.observe])
 
     def to_ctrl(self, command: Array) -> Array:
         """Commands in [-1, 1] mapped onto the actuators' control ranges."""
@@ -328,29 +358,38 @@ class Environment:
             state.injection.actuation, state.driving, wanted, substeps, self.substep_s, stream
         )
 
-    def _goal(self, key: Array, time_s: Array) -> Array:
+    def _command(self, key: Array, time_s: Array) -> Command:
         if self.mdp.goal is None:
-            return jnp.zeros(0)
+            return Command()
         return self.mdp.goal.at(self.robot, jax.random.fold_in(key, GOAL), time_s)
 
-    def _pursue(self, signals: Signals, goal: Array) -> Signals:
-        signals = signals._replace(goal=goal)
+    def _signals(self, readout: Readout, around: Around | None, command: Command) -> Signals:
+        """The true signals; command: the one that the robot followed until now."""
+        signals = from_readout(self.robot, readout)._replace(around=around)
         if self.mdp.goal is None:
             return signals
-        return signals._replace(goal_error=self.mdp.goal.error(self.robot, signals))
+        error = self.mdp.goal.error(self.robot, signals, command)
+        return signals._replace(goal_error=error)
 
-    def _look_around(self, readout: Readout, goal: Array) -> Readout:
-        """The readout with what a lidar sees appended to every sample; one scan a control step."""
-        lidar, around = self.robot.lidar, self.mdp.surroundings
-        if lidar is None or around is None:
-            return readout
+    def _look_around(
+        self, readout: Readout, key: Array, time_s: Array
+    ) -> tuple[Readout, Around | None]:
+        """The readout with a lidar's ranges appended to every sample, and what is truly around.
 
+        One scan a control step.
+        """
+        lidar, surroundings = self.robot.lidar, self.mdp.surroundings
+        if lidar is None or surroundings is None:
+            return readout, None
+        circles = surroundings.circles(jax.random.fold_in(key, GOAL), time_s)
         qpos, qvel, _, _ = split_sample(self.robot.model, readout.samples[-1])
         forward = rotation_matrix(qpos[3:7])[:, 0]
         pose = jnp.array([qpos[0], qpos[1], jnp.arctan2(forward[1], forward[0])])
-        seen = sense(lidar, around, goal, pose, qvel[:2])
-        seen = jnp.broadcast_to(seen, (len(readout.samples), seen.size))
-        return readout._replace(samples=jnp.concatenate([readout.samples, seen], axis=1))
+        ranges = scan(lidar, circles, surroundings.half_width_m, pose)
+        seen = jnp.broadcast_to(ranges, (len(readout.samples), lidar.rays))
+        samples = jnp.concatenate([readout.samples, seen], axis=1)
+        around = look_around(lidar, circles, surroundings.half_width_m, pose[:2], qvel[:2])
+        return readout._replace(samples=samples), around
 
     def _ended(self, after: Signals) -> Array:
         met = [end.met(self.robot, after) for end in self.mdp.terminate]

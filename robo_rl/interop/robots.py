@@ -119,10 +119,7 @@ class Robots:
         from robo_rl.report.rendering import Camera
 
         self._camera = self._camera or Camera(self.env)
-        state = self._state
-        return self._camera.picture(
-            np.asarray(state.bits[index]), np.asarray(state.signals.goal[index])
-        )
+        return self._camera.picture(self._state, index)
 
     def close(self) -> None:
         """Frees the camera."""

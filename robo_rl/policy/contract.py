@@ -63,16 +63,9 @@ def describe(env: Environment) -> dict[str, Any]:
 
 def observation_table(env: Environment) -> list[dict[str, Any]]:
     """Name, unit and size of each observation entry, in order."""
-    import jax
-
-    signals = jax.eval_shape(env.reset, jax.random.key(0)).signals
-    sizes = [
-        jax.eval_shape(lambda s, o=o: o.read(env.robot, s), signals).shape[0]
-        for o in env.mdp.observe
-    ]
     return [
         {"name": o.name, "unit": o.unit, "size": n}
-        for o, n in zip(env.mdp.observe, sizes, strict=True)
+        for o, n in zip(env.mdp.observe, env.observation_sizes, strict=True)
     ]
 
 

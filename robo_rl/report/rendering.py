@@ -2,12 +2,15 @@
 
 from typing import NamedTuple
 
+import jax
 import mujoco
 import numpy as np
 
 from robo_rl.envs.mdp import Mdp
-from robo_rl.envs.step import Environment
+from robo_rl.envs.step import Environment, State
 from robo_rl.errors import UserError
+from robo_rl.robots.signals import Command
+from robo_rl.robots.surroundings import Around
 
 WIDTH, HEIGHT = 640, 480
 OBSTACLE_M = 0.4  # height at which obstacles are drawn; to the scanner they have none
@@ -26,16 +29,16 @@ class Mark(NamedTuple):
     rgba: tuple[float, float, float, float]
 
 
-def marks(mdp: Mdp, goal: np.ndarray) -> list[Mark]:
-    """The place a goal asks for, as large as its tolerance, and the obstacles around."""
+def marks(mdp: Mdp, command: Command, around: Around | None) -> list[Mark]:
+    """The place a task asks for, as large as its tolerance, and the obstacles around."""
     found = []
-    if mdp.goal and mdp.goal.place_axes:
-        x, y, *up = goal[: mdp.goal.place_axes].tolist()
+    if mdp.goal and command.place_w_m is not None:
+        x, y, *up = np.asarray(command.place_w_m).tolist()
         size = (mdp.goal.tolerance, mdp.goal.tolerance, mdp.goal.tolerance)
         place = (x, y, up[0] if up else 0.0)
         found.append(Mark(mujoco.mjtGeom.mjGEOM_SPHERE, size, place, (0.2, 0.7, 0.3, 0.5)))
-    if mdp.surroundings:
-        circles = mdp.surroundings.circles(goal)
+    if around:
+        circles = around.obstacles
         for (x, y), radius in zip(circles.centre_w_m, circles.radius_m, strict=True):
             size = (float(radius), float(radius), OBSTACLE_M / 2)
             place = (float(x), float(y), OBSTACLE_M / 2)
@@ -73,15 +76,20 @@ class Camera:
         self.camera.distance = min(3.5, 2.6 * env.robot.model.stat.extent)
         self.camera.azimuth, self.camera.elevation = 90.0, -12.0 if env.robot.file.ground else -45.0
 
-    def picture(self, bits: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """The robot in a state, where it should go and what is in its way.
+    def picture(self, state: State, index: int) -> np.ndarray:
+        """One robot of a batch, where it should go and what is in its way.
 
-        bits: the engine's payload of one robot; goal: its signals' goal. [height, width, 3] uint8.
+        [height, width, 3] uint8.
         """
+        seen = jax.tree.map(
+            lambda leaf: np.asarray(leaf[index]),
+            (state.bits, state.command, state.signals.around),
+        )
+        bits, command, around = seen
         self.data.qpos[:], self.data.qvel[:] = self.env.engine.unpack(bits)
         mujoco.mj_forward(self.env.robot.model, self.data)
         self.renderer.update_scene(self.data, self.camera)
-        for mark in marks(self.env.mdp, goal):
+        for mark in marks(self.env.mdp, command, around):
             _add(self.renderer.scene, mark)
         return self.renderer.render()
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from robo_rl.engines.base import Array
 from robo_rl.registry import Registry
-from robo_rl.robots.signals import Transition, tilt_rad
+from robo_rl.robots.signals import Transition, given, tilt_rad
+from robo_rl.robots.surroundings import Around
 
 GRAVITY_MPS2 = 9.81
 
@@ -95,7 +96,7 @@ def goal_share(t: Transition, *, scale: float) -> Share:
 @term
 def yaw_rate_share(t: Transition, *, scale: float) -> Share:
     """How much of the commanded yaw rate is met: exp(-(error / scale)^2), rad/s, in (0, 1]."""
-    error = t.after.qvel[5] - t.before.goal[2]
+    error = t.after.qvel[5] - given(t.command.yaw_rate_radps, "a yaw rate command")
     return jnp.exp(-((error / scale) ** 2))
 
 
@@ -154,13 +155,18 @@ def swing_lift(t: Transition, *, height_m: float, radius_m: float) -> Share:
     ground = t.robot.terrain.height_m(feet[:, :2]) if t.robot.terrain else 0.0
     share = jnp.clip((feet[:, 2] - ground - radius_m) / height_m, 0.0, 1.0)
     swings = ~_stance(t)
-    return jnp.abs(t.before.goal[3]) * jnp.sum(swings * share) / jnp.maximum(jnp.sum(swings), 1)
+    return jnp.abs(_clock(t)) * jnp.sum(swings * share) / jnp.maximum(jnp.sum(swings), 1)
 
 
 def _stance(t: Transition) -> Array:
     """Which feet the gait's clock wants on the ground, [feet] bool."""
     first = np.isin(t.robot.file.feet, t.robot.file.stance_first)
-    return jnp.where(t.before.goal[3] > 0, first, ~first)
+    return jnp.where(_clock(t) > 0, first, ~first)
+
+
+def _clock(t: Transition) -> Array:
+    """Sine of the gait's phase."""
+    return given(t.command.gait_clock, "a gait clock")[0]
 
 
 @term
@@ -296,32 +302,32 @@ def goal_approach(t: Transition) -> Signed:
 @term
 def clearance_lack(t: Transition, *, margin_m: float) -> Size:
     """How much the hull is nearer than a margin to an obstacle or a wall, m, >= 0."""
-    nearest = jnp.minimum(_sensor(t, "clearance"), _sensor(t, "wall"))
+    nearest = jnp.minimum(_around(t).clearance_m, _around(t).wall_m)
     return jnp.maximum(margin_m - nearest, 0.0)
 
 
 @term
 def collision_nearness(t: Transition, *, horizon_s: float) -> Share:
     """Share of a horizon that the time to collision falls short of it, in [0, 1]."""
-    return jnp.maximum(1.0 - _sensor(t, "time_to_collision") / horizon_s, 0.0)
+    return jnp.maximum(1.0 - _around(t).time_to_collision_s / horizon_s, 0.0)
 
 
 @term
 def collision_course(t: Transition, *, horizon_s: float) -> Share:
     """1 on a step whose time to collision is below a limit, else 0."""
-    return (_sensor(t, "time_to_collision") < horizon_s).astype(jnp.float32)
+    return (_around(t).time_to_collision_s < horizon_s).astype(jnp.float32)
 
 
 @term
 def obstacle_contact(t: Transition) -> Share:
     """1 on a step in which the hull overlaps an obstacle, else 0."""
-    return (_sensor(t, "clearance") < 0).astype(jnp.float32)
+    return (_around(t).clearance_m < 0).astype(jnp.float32)
 
 
 @term
 def boundary_violation(t: Transition) -> Share:
     """1 on a step in which the hull is beyond a wall, else 0."""
-    return (_sensor(t, "wall") < 0).astype(jnp.float32)
+    return (_around(t).wall_m < 0).astype(jnp.float32)
 
 
 @term
@@ -340,5 +346,5 @@ def _speed_change_mps(t: Transition) -> Array:
     return jnp.linalg.norm(t.after.qvel[:2] - t.before.qvel[:2])
 
 
-def _sensor(t: Transition, name: str) -> Array:
-    return t.after.sensors[t.robot.sensor(name)][0]
+def _around(t: Transition) -> Around:
+    return given(t.after.around, "a lidar")

@@ -1,21 +1,54 @@
-"""Named signals: what terms may read, with unit and frame."""
+"""Named signals, with unit and frame: the truth, what is measured of it, what a task asks for.
+
+Rewards, costs and ends read the truth; an observation is made of what is measured, and of nothing
+else.
+"""
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
 
 from robo_rl.engines.base import Array, Readout, split_sample
+from robo_rl.errors import UserError
+from robo_rl.robots.surroundings import Around
 
 if TYPE_CHECKING:
     from robo_rl.robots.robot import Robot
 
-
+T = TypeVar("T")
 LAG_S = 0.2  # long enough that a scan's noise of centimetres stays below a walker's speed
 
 
+class Command(NamedTuple):
+    """What a task asks of its robot at a time; what it does not ask for is None."""
+
+    place_w_m: Array | None = None  # [3] where to be; [2] in the plane
+    velocity_b_mps: Array | None = None  # [2] of the base, forward and sideways
+    yaw_rate_radps: Array | None = None  # []
+    gait_clock: Array | None = None  # [2] sine and cosine of the gait's phase
+    joints: Array | None = None  # [nu] joint positions to be at now, m or rad
+    joints_ahead: Array | None = None  # [nu] and a little later
+    own: Mapping[str, Array] | None = None  # what a task of your own asks for beside these
+
+    @property
+    def vector(self) -> Array:
+        """All that is asked for in one row, in the order above."""
+        parts = [jnp.ravel(part) for part in jax.tree.leaves(self)]
+        return jnp.concatenate(parts) if parts else jnp.zeros(0)
+
+
+def given(part: T | None, what: str) -> T:
+    """The part; raises UserError where the robot or its task has none."""
+    if part is None:
+        raise UserError(f"a term needs {what}, and this robot or its task has none.")
+    return part
+
+
 class Signals(NamedTuple):
-    """One robot after one control step.
+    """The truth of one robot after one control step.
 
     Positions in the unit of their joint (m or rad), world frame.
     """
@@ -24,7 +57,6 @@ class Signals(NamedTuple):
     qvel: Array  # [nv]
     constraint_force: Array  # [nv] N or N m
     sensors: Array  # [nsensordata] as the model declares them
-    sensors_lagged: Array  # [nsensordata] as measured, through a first-order lag of LAG_S
     sensors_peak: Array  # [nsensordata] largest magnitude over the substeps of the step
     qpos_rate: Array  # [nq] mean rate over the step
     base_position_w_m: Array  # [3]
@@ -34,14 +66,30 @@ class Signals(NamedTuple):
     power_w: Array  # [nu] mean over the step, signed
     positive_power_w: Array  # [nu] mean over the step of the motoring share
     action: Array  # [nu] the policy's last, in [-1, 1]; zero at the start
-    goal: Array  # [goal] what the task asks for now, as the MDP declares it; empty without a goal
-    goal_error: Array  # [] how far the robot was from the goal in force in this step; 0 without one
+    goal_error: Array  # [] distance from what the task asked for in this step; 0 without a goal
+    around: Around | None  # obstacles and walls; None without a lidar
+
+
+class Measured(NamedTuple):
+    """What a robot knows after one control step: its readings, its last action, its command.
+
+    All that an observation may be made of. Readings have what was injected into the sensors.
+    """
+
+    qpos: Array  # [nq]
+    qvel: Array  # [nv]
+    constraint_force: Array  # [nv] N or N m
+    sensors: Array  # [nsensordata] as the model declares them
+    sensors_lagged: Array  # [nsensordata] through a first-order lag of LAG_S
+    action: Array  # [nu] the policy's last, in [-1, 1]; zero at the start
+    command: Command  # in force from now on
 
 
 class Transition(NamedTuple):
     """What a reward, cost or end term may look at."""
 
     robot: "Robot"
+    command: Command  # in force during the step
     before: Signals
     after: Signals
     action: Array  # [nu] the policy's, in [-1, 1]
@@ -50,14 +98,16 @@ class Transition(NamedTuple):
 
 
 def from_readout(robot: "Robot", readout: Readout) -> Signals:
-    """The true signals at the end of a control step; action and goal are for the caller to set."""
+    """The true signals at the end of a control step.
+
+    Action, goal error and surroundings are for the caller to set.
+    """
     qpos, qvel, force, sensors = split_sample(robot.model, readout.samples)
     return Signals(
         qpos=qpos[-1],
         qvel=qvel[-1],
         constraint_force=force[-1],
         sensors=sensors[-1],
-        sensors_lagged=sensors[-1],
         sensors_peak=jnp.max(jnp.abs(sensors), axis=0),
         qpos_rate=readout.qpos_rate,
         base_position_w_m=readout.base_position_w_m,
@@ -67,19 +117,19 @@ def from_readout(robot: "Robot", readout: Readout) -> Signals:
         power_w=jnp.mean(readout.power_w, axis=0),
         positive_power_w=jnp.mean(jnp.maximum(readout.power_w, 0.0), axis=0),
         action=jnp.zeros(robot.model.nu),
-        goal=jnp.zeros(0),
         goal_error=jnp.float32(0.0),
+        around=None,
     )
 
 
-def as_measured(robot: "Robot", true: Signals, reading: Array, lagged: Array) -> Signals:
-    """The signals as the sensors report them: reading [channels] in the order of a sample.
+def measured(
+    robot: "Robot", reading: Array, lagged: Array, action: Array, command: Command
+) -> Measured:
+    """What the robot knows: reading [channels] in the order of a sample.
 
-    lagged: the sensors' readings of the past, as `lag` keeps them.
+    lagged: the sensors' readings of the past, as `lag` keeps them. The truth is no argument.
     """
-    qpos, qvel, force, sensors = split_sample(robot.model, reading)
-    seen = true._replace(qpos=qpos, qvel=qvel, constraint_force=force)
-    return seen._replace(sensors=sensors, sensors_lagged=lagged)
+    return Measured(*split_sample(robot.model, reading), lagged, action, command)
 
 
 def lag(robot: "Robot", lagged: Array, reading: Array, control_s: float) -> Array:

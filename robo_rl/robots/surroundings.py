@@ -1,6 +1,6 @@
 """What a planar robot has around it: round obstacles, walls, and the range scan that sees them.
 
-Obstacles are declared by the task as a function of its goal, not as bodies: they differ from
+Obstacles are declared by the task as a function of time, not as bodies: they differ from
 episode to episode, move as they like, and cost no physics. They cannot be pushed.
 """
 
@@ -26,11 +26,20 @@ class Circles(NamedTuple):
 
 
 class Surroundings(NamedTuple):
-    """The obstacles of a goal, within a square of walls around the origin."""
+    """Obstacles within a square of walls around the origin."""
 
     name: str
     half_width_m: float
-    circles: Callable[[Array], Circles]  # of the goal in force
+    circles: Callable[[Array, Array], Circles]  # of an episode's key and the time s
+
+
+class Around(NamedTuple):
+    """The truth about what is around a robot: for rewards, costs and judges, never for a policy."""
+
+    obstacles: Circles
+    clearance_m: Array  # [] from the hull to the nearest obstacle, negative inside
+    wall_m: Array  # [] from the hull to the nearest wall, negative outside the walls
+    time_to_collision_s: Array  # [] at constant velocities, at most HORIZON_S
 
 
 class Lidar(NamedTuple):
@@ -49,32 +58,31 @@ class Lidar(NamedTuple):
     @property
     def sizes(self) -> dict[str, int]:
         """The sensors this adds, in their order, with their number of values."""
-        return {"ranges": self.rays, "clearance": 1, "wall": 1, "time_to_collision": 1}
+        return {"ranges": self.rays}
 
     def channels(self) -> tuple[Channel, ...]:
-        """A channel per value: ranges are measured, the others are known to the judge only."""
-        rays = [Channel(f"ranges[{k}]", *RANGE, 1.0) for k in range(self.rays)]
-        units = {"clearance": "m", "wall": "m", "time_to_collision": "s"}
-        return (*rays, *(Channel(name, "ground_truth", unit, 1.0) for name, unit in units.items()))
+        """A channel per ray."""
+        return tuple(Channel(f"ranges[{k}]", *RANGE, 1.0) for k in range(self.rays))
 
 
-def sense(lidar: Lidar, around: Surroundings, goal: Array, pose: Array, velocity: Array) -> Array:
-    """Ranges, clearance, wall distance, time to collision, [rays + 3].
-
-    pose: x, y m and heading rad, world; velocity: of the hull's centre, m/s, world. Ranges end at
-    reach_m; clearance is hull to nearest obstacle, wall to nearest wall, both negative inside.
-    """
-    circles = around.circles(goal)
-    ranges = scan(lidar, circles, around.half_width_m, pose)
-    to_centre = jnp.sqrt(jnp.sum((circles.centre_w_m - pose[:2]) ** 2, axis=1))
-    clearance = jnp.min(to_centre - circles.radius_m - lidar.hull_radius_m, initial=FAR_M)
-    wall = around.half_width_m - jnp.max(jnp.abs(pose[:2])) - lidar.hull_radius_m
-    soonest = time_to_collision_s(circles, pose[:2], velocity, lidar.hull_radius_m)
-    return jnp.concatenate([ranges, jnp.stack([clearance, wall, soonest])])
+def look_around(
+    lidar: Lidar, circles: Circles, half_width_m: float, position: Array, velocity: Array
+) -> Around:
+    """What is true around a hull at a position [2] m with a velocity [2] m/s, world."""
+    to_centre = jnp.sqrt(jnp.sum((circles.centre_w_m - position) ** 2, axis=1))
+    return Around(
+        circles,
+        jnp.min(to_centre - circles.radius_m - lidar.hull_radius_m, initial=FAR_M),
+        half_width_m - jnp.max(jnp.abs(position)) - lidar.hull_radius_m,
+        time_to_collision_s(circles, position, velocity, lidar.hull_radius_m),
+    )
 
 
 def scan(lidar: Lidar, circles: Circles, half_width_m: float, pose: Array) -> Array:
-    """Distance along every ray to the nearest obstacle or wall, at most the reach, [rays]."""
+    """Distance along every ray to the nearest obstacle or wall, at most the reach, [rays].
+
+    pose: x, y m and heading rad, world.
+    """
     angle = pose[2] + lidar.angles_rad
     ray = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
     to_centre = circles.centre_w_m - pose[:2]

@@ -266,8 +266,7 @@ def _judged_error(env: Environment, before: State, after: State) -> Array:
     goal = env.mdp.goal
     if goal is None or goal.judged is None:
         return after.signals.goal_error
-    asked = after.signals._replace(goal=before.signals.goal)
-    return jax.vmap(partial(goal.judged, env.robot))(asked)
+    return jax.vmap(partial(goal.judged, env.robot))(after.signals, before.command)
 
 
 def _row(before: State, after: State, action: Array) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from robo_rl.policy.contract import model_digest, processor, versions
 from robo_rl.report.rendering import Camera
 from robo_rl.rollouts.play import Recorded, Track, replay_in_block
 
-FORMAT = "robo_rl.replay/3"
+FORMAT = "robo_rl.replay/4"
 GIF_FPS = 25
 
 
@@ -194,9 +194,7 @@ def write_gif(done: Replayed, path: Path) -> Path:
     for k in range(int(done.track.length[0])):
         state = step(state, done.track.action[k])
         if k % every == 0:
-            frames.append(
-                camera.picture(np.asarray(state.bits[0]), np.asarray(state.signals.goal[0]))
-            )
+            frames.append(camera.picture(state, 0))
     camera.close()
     imageio.imwrite(path, np.stack(frames), duration=1000 * every * env.control_s, loop=0)
     return path

@@ -1,5 +1,7 @@
 """The one step: ends, errors, auto-reset, streams and latencies."""
 
+from dataclasses import replace
+
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,11 @@ import numpy as np
 import pytest
 
 from robo_rl import errors
+from robo_rl.envs.mdp import MEAN, Goal
 from robo_rl.envs.step import make
+from robo_rl.envs.terms import observations as see
+from robo_rl.rewards.layers import RewardFile, Weighted
+from robo_rl.robots.signals import Command
 
 
 def test_a_nan_action_is_an_error_that_ends_the_episode_and_does_not_spread(hopper, hopper_step):
@@ -100,3 +106,22 @@ def test_costs_agree_with_the_true_signals(hopper, hopper_step):
         assert float(state.costs["velocity"]) == float(speed > 0.7402)
         tilt = np.arccos(np.clip(float(state.signals.base_rotation[2, 2]), -1, 1))
         assert float(state.costs["tilt"]) == float(tilt > 0.15)
+
+
+def test_rewards_see_the_command_that_was_followed_and_observations_the_next():
+    """A task that asks for the time at which it asks."""
+    goal = Goal(
+        "the time",
+        lambda robot, key, time_s: Command(own={"time_s": jnp.float32(time_s)}),
+        lambda robot, s, command: command.own["time_s"],
+        *("s", 1.0, MEAN),
+    )
+    told = Weighted("told", lambda t: t.command.own["time_s"], {}, 1.0, "task")
+    pendulum = make("inverted-pendulum")
+    asking = replace(pendulum.mdp, goal=goal, observe=(see.goal(),))
+    env = replace(pendulum, mdp=asking, rewards=RewardFile("told", (told,), (), None))
+    start = jax.jit(env.reset)(jax.random.key(0))
+    assert float(start.observation[0]) == 0.0
+    state = jax.jit(env.step)(jax.jit(env.step)(start, jnp.zeros(1)), jnp.zeros(1))
+    assert float(state.observation[0]) == pytest.approx(0.08)
+    assert float(state.reward) == float(state.signals.goal_error) == pytest.approx(0.04)

@@ -9,6 +9,7 @@ import pytest
 from robo_rl import content, errors
 from robo_rl.rewards import layers, terms
 from robo_rl.robots.robot import load_robot
+from robo_rl.robots.signals import Command
 
 
 def transition(robot="hopper", **given):
@@ -31,7 +32,9 @@ def transition(robot="hopper", **given):
     }
     signals |= {k: v for k, v in given.items() if k in signals}
     outer |= {k: v for k, v in given.items() if k in outer}
-    return SimpleNamespace(robot=found, before=None, after=SimpleNamespace(**signals), **outer)
+    command = given.get("command", Command())
+    after = SimpleNamespace(**signals)
+    return SimpleNamespace(robot=found, command=command, before=None, after=after, **outer)
 
 
 def test_effort_is_the_sum_of_squares():
@@ -110,8 +113,8 @@ def test_footfalls_follow_the_clock(clock, standing, share):
     for side in ("left", "right"):
         loaded = standing in (side, "both")
         peak[robot.sensor(f"force/{side}_foot")] = [0.0, 0.0, 80.0 * loaded]
-    t = transition("biped", sensors_peak=jnp.asarray(peak))
-    t.before = SimpleNamespace(goal=jnp.array([0.0, 0.0, 0.0, clock, 0.0]))
+    command = Command(gait_clock=jnp.array([clock, 0.0]))
+    t = transition("biped", sensors_peak=jnp.asarray(peak), command=command)
     assert float(terms.footfalls(t, force_n=5.0)) == share
 
 
@@ -124,10 +127,32 @@ def test_swinging_feet_are_paid_for_their_height(clock, lift):
     sensors = np.zeros(40, np.float32)
     for foot, height in {"FR": 0.0, "FL": 0.06, "RR": 0.10, "RL": 0.03}.items():
         sensors[robot.sensor(f"{foot}_foot")] = [0.0, 0.0, 0.02 + height]
-    t = transition("quadruped", sensors=jnp.asarray(sensors))
-    t.before = SimpleNamespace(goal=jnp.array([0.0, 0.0, 0.0, clock, 0.0]))
+    command = Command(gait_clock=jnp.array([clock, 0.0]))
+    t = transition("quadruped", sensors=jnp.asarray(sensors), command=command)
     found = terms.swing_lift(t, height_m=0.06, radius_m=0.02)
     assert float(found) == pytest.approx(lift, rel=1e-5)
+
+
+def test_a_turn_is_held_against_the_command_of_the_step():
+    turning = transition("quadruped", qvel=jnp.zeros(18).at[5].set(0.5))
+    turning.command = Command(yaw_rate_radps=jnp.float32(0.25))
+    share = float(terms.yaw_rate_share(turning, scale=0.25))
+    assert share == pytest.approx(np.exp(-1.0))
+
+
+@pytest.mark.parametrize(
+    ("term", "parameters", "missing"),
+    [
+        (terms.yaw_rate_share, {"scale": 1.0}, "a yaw rate command"),
+        (terms.footfalls, {"force_n": 5.0}, "a gait clock"),
+        (terms.obstacle_contact, {}, "a lidar"),
+    ],
+)
+def test_a_term_says_what_its_task_does_not_ask_for(term, parameters, missing):
+    t = transition("biped")
+    t.after.around = None
+    with pytest.raises(errors.UserError, match=missing):
+        term(t, **parameters)
 
 
 def test_a_weighted_term_declares_what_it_pays_per_step():

@@ -1,5 +1,7 @@
 """Ranges, clearances and times to collision worked out by hand; the rover that relies on them."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from robo_rl.errors import UserError
 from robo_rl.injection.injectors import inject
 from robo_rl.robots import surroundings
 from robo_rl.robots.signals import lag
-from robo_rl.robots.surroundings import Circles, Lidar, Surroundings
+from robo_rl.robots.surroundings import Circles, Lidar
 
 FOUR = Lidar(rays=4, field_rad=2 * np.pi, reach_m=5.0, hull_radius_m=0.5)  # at -135 ... 135 degrees
 ROUND = Circles(
@@ -51,14 +53,13 @@ def test_what_never_meets_stands_for_the_horizon(velocity, expected):
 
 
 def test_clearance_and_wall_are_negative_inside():
-    around = Surroundings("two", 3.0, lambda goal: ROUND)
     still = jnp.zeros(2)
-    seen = surroundings.sense(FOUR, around, still, jnp.array([2.0, 2.0, 0.0]), still)
-    assert float(seen[4]) == pytest.approx(-1.0)
-    assert float(seen[5]) == pytest.approx(0.5)
-    assert float(seen[6]) == 0.0
-    outside = surroundings.sense(FOUR, around, still, jnp.array([2.8, -2.8, 0.0]), still)
-    assert float(outside[5]) == pytest.approx(-0.3)
+    inside = surroundings.look_around(FOUR, ROUND, 3.0, jnp.array([2.0, 2.0]), still)
+    assert float(inside.clearance_m) == pytest.approx(-1.0)
+    assert float(inside.wall_m) == pytest.approx(0.5)
+    assert float(inside.time_to_collision_s) == 0.0
+    outside = surroundings.look_around(FOUR, ROUND, 3.0, jnp.array([2.8, -2.8]), still)
+    assert float(outside.wall_m) == pytest.approx(-0.3)
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +68,24 @@ def rover():
 
 
 def test_obstacles_and_goals_differ_between_episodes_and_only_some_move(rover):
-    at = jax.vmap(lambda key, t: rover.mdp.goal.at(rover.robot, key, t), (None, 0))
-    path = np.asarray(at(jax.random.key(0), jnp.array([0.0, 1.0])))
-    other = np.asarray(at(jax.random.key(1), jnp.array([0.0])))
-    centre = path[:, 2:16].reshape(2, 7, 2)
-    moved = np.linalg.norm(centre[1] - centre[0], axis=1) > 1e-4
-    assert list(moved) == [False] * 5 + [True] * 2
-    np.testing.assert_array_equal(path[0, :2], path[1, :2])
-    assert not np.allclose(path[0, :2], other[0, :2])
+    def at(seed, time_s):
+        key = jax.random.key(seed)
+        place = rover.mdp.goal.at(rover.robot, key, time_s).place_w_m
+        return np.asarray(place), np.asarray(rover.mdp.surroundings.circles(key, time_s).centre_w_m)
+
+    (place, centre), (later, moved), (other, elsewhere) = at(0, 0.0), at(0, 1.0), at(1, 0.0)
+    sways = np.linalg.norm(moved - centre, axis=1) > 1e-4
+    assert list(sways) == [False] * 5 + [True] * 2
+    np.testing.assert_array_equal(place, later)
+    assert not np.allclose(place, other) and not np.allclose(centre, elsewhere)
 
 
 def test_the_velocity_of_an_obstacle_is_how_it_moves(rover):
-    at = lambda t: rover.mdp.goal.at(rover.robot, jax.random.key(3), t)  # noqa: E731
-    moved = (at(jnp.float32(2.01)) - at(jnp.float32(1.99)))[2:16] / 0.02
-    np.testing.assert_allclose(moved, at(jnp.float32(2.0))[16:30], atol=2e-3)
+    def at(time_s):
+        return rover.mdp.surroundings.circles(jax.random.key(3), jnp.float32(time_s))
+
+    moved = (at(2.01).centre_w_m - at(1.99).centre_w_m) / 0.02
+    np.testing.assert_allclose(moved, at(2.0).velocity_w_mps, atol=2e-3)
 
 
 def test_driving_into_a_wall_ends_the_episode_and_costs(rover):
@@ -118,10 +123,10 @@ def test_a_reading_is_forgotten_with_the_time_constant_of_the_lag():
     robot = make("rover-navigate").robot
     model = robot.model
     rays = robot.sensor("ranges")
-    width = model.nq + 2 * model.nv + rays.start + 36 + 3
+    width = model.nq + 2 * model.nv + rays.start + 36
     reading = np.zeros(width, np.float32)
     reading[model.nq + 2 * model.nv :] = 1.0
-    lagged = jnp.zeros(rays.start + 39)
+    lagged = jnp.zeros(rays.start + 36)
     for _ in range(4):  # 4 x 50 ms are one time constant of 0.2 s
         lagged = lag(robot, lagged, jnp.asarray(reading), 0.05)
     np.testing.assert_allclose(lagged[rays], 1 - np.exp(-1.0), rtol=1e-5)
@@ -134,7 +139,7 @@ def test_what_comes_nearer_is_seen_as_a_rise_of_proximity(rover):
     now = jnp.asarray(state.signals.sensors).at[rays].set(1.0)
     before = now.at[rays.start + 4].set(1.2).at[rays.start + 6 : rays.start + 9].set(1.2)
     before = before.at[rays.start + 9 : rays.start + 12].set(0.2)
-    seen = term.read(rover.robot, state.signals._replace(sensors=now, sensors_lagged=before))
+    seen = term.read(rover.robot, SimpleNamespace(sensors=now, sensors_lagged=before))
     nearer = np.exp(-1.0) - np.exp(-1.2)  # ray 4 has neighbours that stayed at 1.0
     np.testing.assert_allclose(seen[:4], [0.0, 0.0, nearer, -0.2], atol=1e-6)
     np.testing.assert_array_equal(seen[4:], 0.0)

@@ -73,11 +73,7 @@ def _random(runs: dict[int, Rollouts]) -> list[Finding]:
 def _observed(env: Environment, run: Rollouts) -> list[Finding]:
     seen = np.asarray(run.steps.observation)
     spread, at, constant = seen.std(axis=(0, 1)), 0, []
-    for entry in env.mdp.observe:
-        size = jax.eval_shape(
-            lambda s, entry=entry: entry.read(env.robot, s),
-            jax.tree.map(lambda x: x[0, 0], run.steps.signals),
-        ).shape[0]
+    for entry, size in zip(env.mdp.observe, env.observation_sizes, strict=True):
         if not entry.name.startswith(MAY_BE_CONSTANT) and (spread[at : at + size] == 0).any():
             constant.append(entry.name)
         at += size

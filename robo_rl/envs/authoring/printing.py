@@ -1,6 +1,5 @@
 """MDPs as tables for the terminal: state, action, reward, termination, constraints."""
 
-import jax
 import mujoco
 import numpy as np
 from rich.console import Group
@@ -38,14 +37,9 @@ def list_table() -> Table:
 def mdp_table(name: str) -> Group:
     """One environment's MDP: observation, action, reward layers, ends, costs, reset."""
     env = make(name, "safety")
-    signals = jax.eval_shape(env.reset, jax.random.key(0)).signals
     seen = Table("observation", "unit", "size", title=f"{name}: {env.robot.file.describe}")
-    for o in env.mdp.observe:
-        seen.add_row(
-            o.name,
-            o.unit,
-            str(jax.eval_shape(lambda s, o=o: o.read(env.robot, s), signals).shape[0]),
-        )
+    for entry, size in zip(env.mdp.observe, env.observation_sizes, strict=True):
+        seen.add_row(entry.name, entry.unit, str(size))
     acts = Table("action in [-1, 1]", "drives", "control range", "largest force or torque")
     model = env.robot.model
     for i, actuator in enumerate(env.robot.actuator_names):

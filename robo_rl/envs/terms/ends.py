@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from robo_rl.envs.mdp import End
-from robo_rl.robots.signals import tilt_rad
+from robo_rl.robots.signals import given, tilt_rad
 
 INF = float("inf")
 
@@ -72,6 +72,19 @@ def below(sensor: str, height_m: float) -> End:
     )
 
 
-def sensor_below(sensor: str, limit: float) -> End:
-    """A sensor of one value is under a limit."""
-    return End(f"{sensor} < {limit:g}", lambda robot, s: s.sensors[robot.sensor(sensor)][0] < limit)
+def obstacle_nearer_than(limit_m: float) -> End:
+    """The hull is nearer than this to an obstacle."""
+
+    def met(robot, s):  # noqa: ANN001, ANN202
+        return given(s.around, "a lidar").clearance_m < limit_m
+
+    return End(f"clearance < {limit_m:g}", met)
+
+
+def wall_nearer_than(limit_m: float) -> End:
+    """The hull is nearer than this to a wall."""
+
+    def met(robot, s):  # noqa: ANN001, ANN202
+        return given(s.around, "a lidar").wall_m < limit_m
+
+    return End(f"wall < {limit_m:g}", met)

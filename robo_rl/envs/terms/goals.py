@@ -10,7 +10,7 @@ import numpy as np
 from robo_rl.engines.base import Array
 from robo_rl.envs.mdp import MEAN, SETTLED, Goal
 from robo_rl.robots.robot import Robot
-from robo_rl.robots.signals import Signals, velocity_in_base
+from robo_rl.robots.signals import Command, Signals, given, velocity_in_base
 
 TURN_ARM_M = 1.0  # 1 rad/s of turning counts as 1 m/s, as in legged_gym's tracking rewards
 
@@ -25,29 +25,29 @@ def reach(
 ) -> Goal:
     """A point for a frame, uniform in a shell around a vertical axis at axis_m = (x, y)."""
 
-    def at(robot: Robot, key: Array, time_s: Array) -> Array:
+    def at(robot: Robot, key: Array, time_s: Array) -> Command:
         turn, far, high = jax.random.uniform(key, (3,))
         azimuth = azimuth_rad * (2 * turn - 1)
         radius = radius_m[0] + far * (radius_m[1] - radius_m[0])
         height = height_m[0] + high * (height_m[1] - height_m[0])
         x, y = radius * jnp.cos(azimuth), radius * jnp.sin(azimuth)
-        return jnp.array([axis_m[0] + x, axis_m[1] + y, height])
+        return Command(place_w_m=jnp.array([axis_m[0] + x, axis_m[1] + y, height]))
 
-    def error(robot: Robot, s: Signals) -> Array:
-        return jnp.linalg.norm(s.sensors[robot.sensor(frame)] - s.goal)
+    def error(robot: Robot, s: Signals, command: Command) -> Array:
+        return jnp.linalg.norm(s.sensors[robot.sensor(frame)] - _place(command))
 
-    return Goal(f"{frame} at a point in reach", at, error, "m", tolerance_m, SETTLED, place_axes=3)
+    return Goal(f"{frame} at a point in reach", at, error, "m", tolerance_m, SETTLED)
 
 
 def touch(frame: str, target: str, tolerance_m: float, settled_s: float) -> Goal:
     """A frame comes to another frame of the model, and is there at the end of the episode."""
 
-    def error(robot: Robot, s: Signals) -> Array:
+    def error(robot: Robot, s: Signals, command: Command) -> Array:
         return jnp.linalg.norm(s.sensors[robot.sensor(frame)] - s.sensors[robot.sensor(target)])
 
     return Goal(
         f"{frame} at {target}",
-        lambda robot, key, time_s: jnp.zeros(0),  # the target is part of the robot's state
+        lambda robot, key, time_s: Command(),  # the target is part of the robot's state
         error,
         "m",
         tolerance_m,
@@ -67,11 +67,11 @@ def joint_waves(
     """A smooth joint trajectory: per joint a sine of drawn amplitude, period and phase.
 
     Amplitudes reach `share` of half the joint's range, around its middle and what lean_rad adds to
-    that by the joint's name. The goal is the reference now and ahead_s later, [2 * nu]. The error
-    is the root mean square over the joints; an episode is judged by the joint that is farthest off.
+    that by the joint's name. The command is the reference now and ahead_s later. The error is the
+    root mean square over the joints; an episode is judged by the joint that is farthest off.
     """
 
-    def at(robot: Robot, key: Array, time_s: Array) -> Array:
+    def at(robot: Robot, key: Array, time_s: Array) -> Command:
         tall, often, when = jax.random.split(key, 3)
         low, high = robot.model.jnt_range.T.astype(np.float32)
         size = robot.model.nu
@@ -82,13 +82,14 @@ def joint_waves(
         waves = amplitude * jnp.sin(2 * jnp.pi * now / period + phase)
         names = [robot.model.joint(j).name for j in range(robot.model.njnt)]
         lean = np.array([lean_rad.get(name, 0.0) for name in names], np.float32)
-        return ((low + high) / 2 + lean + waves).reshape(-1)
+        reference = (low + high) / 2 + lean + waves
+        return Command(joints=reference[0], joints_ahead=reference[1])
 
-    def error(robot: Robot, s: Signals) -> Array:
-        return jnp.sqrt(jnp.mean((s.qpos - s.goal[: robot.model.nu]) ** 2))
+    def error(robot: Robot, s: Signals, command: Command) -> Array:
+        return jnp.sqrt(jnp.mean((s.qpos - given(command.joints, "joint positions")) ** 2))
 
-    def farthest(robot: Robot, s: Signals) -> Array:
-        return jnp.max(jnp.abs(s.qpos - s.goal[: robot.model.nu]))
+    def farthest(robot: Robot, s: Signals, command: Command) -> Array:
+        return jnp.max(jnp.abs(s.qpos - given(command.joints, "joint positions")))
 
     what = "every joint along a smooth trajectory"
     return Goal(what, at, error, "rad", tolerance_rad, MEAN, judged=farthest)
@@ -97,11 +98,11 @@ def joint_waves(
 def hold(height_m: float, tolerance_m: float) -> Goal:
     """A free-floating base stays at a point above the origin."""
 
-    def at(robot: Robot, key: Array, time_s: Array) -> Array:
-        return jnp.array([0.0, 0.0, height_m])
+    def at(robot: Robot, key: Array, time_s: Array) -> Command:
+        return Command(place_w_m=jnp.array([0.0, 0.0, height_m]))
 
     where = f"base at (0, 0, {height_m:g} m)"
-    return Goal(where, at, _base_distance_m, "m", tolerance_m, SETTLED, place_axes=3)
+    return Goal(where, at, _base_distance_m, "m", tolerance_m, SETTLED)
 
 
 def waypoints(
@@ -109,14 +110,15 @@ def waypoints(
 ) -> Goal:
     """A free-floating base flies to a point drawn in a box, and to another every so often."""
 
-    def at(robot: Robot, key: Array, time_s: Array) -> Array:
+    def at(robot: Robot, key: Array, time_s: Array) -> Command:
         leg = jnp.floor(time_s / every_s + 1e-4).astype(jnp.int32)
         x, y, high = jax.random.uniform(jax.random.fold_in(key, leg), (3,))
         height = height_m[0] + high * (height_m[1] - height_m[0])
-        return jnp.array([half_width_m * (2 * x - 1), half_width_m * (2 * y - 1), height])
+        place = jnp.array([half_width_m * (2 * x - 1), half_width_m * (2 * y - 1), height])
+        return Command(place_w_m=place)
 
     what = f"a new point in a box every {every_s:g} s"
-    return Goal(what, at, _base_distance_m, "m", tolerance_m, SETTLED, place_axes=3)
+    return Goal(what, at, _base_distance_m, "m", tolerance_m, SETTLED)
 
 
 def walk(
@@ -129,15 +131,14 @@ def walk(
 ) -> Goal:
     """A velocity command, another every so often, and the phase of a gait clock.
 
-    The goal is forward and sideways velocity m/s and yaw rate rad/s, base frame, then sine and
-    cosine of the clock. One command in ten is to stand. The error is that of the base's velocity;
-    an episode is judged by that of a point TURN_ARM_M away from it, so that turning counts too.
+    One command in ten is to stand. The error is that of the base's velocity; an episode is judged
+    by that of a point TURN_ARM_M away from it, so that turning counts too.
     """
 
-    def at(robot: Robot, key: Array, time_s: Array) -> Array:
+    def at(robot: Robot, key: Array, time_s: Array) -> Command:
         leg = jnp.floor(time_s / every_s + 1e-4).astype(jnp.int32)
         ahead, aside, turn, stand = jax.random.uniform(jax.random.fold_in(key, leg), (4,))
-        command = jnp.array(
+        asked = jnp.array(
             [
                 forward_mps[0] + ahead * (forward_mps[1] - forward_mps[0]),
                 sideways_mps * (2 * aside - 1),
@@ -145,24 +146,33 @@ def walk(
             ]
         )
         phase = 2 * jnp.pi * gait_hz * time_s
-        clock = jnp.array([jnp.sin(phase), jnp.cos(phase)])
-        return jnp.concatenate([jnp.where(stand < 0.1, 0.0, command), clock])
+        asked = jnp.where(stand < 0.1, 0.0, asked)
+        return Command(
+            velocity_b_mps=asked[:2],
+            yaw_rate_radps=asked[2],
+            gait_clock=jnp.array([jnp.sin(phase), jnp.cos(phase)]),
+        )
 
-    def error(robot: Robot, s: Signals) -> Array:
-        return jnp.linalg.norm(velocity_in_base(s)[:2] - s.goal[:2])
+    def error(robot: Robot, s: Signals, command: Command) -> Array:
+        wanted = given(command.velocity_b_mps, "a velocity command")
+        return jnp.linalg.norm(velocity_in_base(s)[:2] - wanted)
 
-    def of_a_point(robot: Robot, s: Signals) -> Array:
-        turning = TURN_ARM_M * (s.qvel[5] - s.goal[2])
-        return jnp.hypot(error(robot, s), turning)
+    def of_a_point(robot: Robot, s: Signals, command: Command) -> Array:
+        turning = TURN_ARM_M * (s.qvel[5] - given(command.yaw_rate_radps, "a yaw rate command"))
+        return jnp.hypot(error(robot, s, command), turning)
 
     what = f"a velocity command every {every_s:g} s"
     return Goal(what, at, error, "m/s", tolerance_mps, MEAN, judged=of_a_point)
 
 
-def planar_distance_m(robot: Robot, s: Signals) -> Array:
-    """Horizontal distance of a free-floating base from the goal's first two numbers, m."""
-    return jnp.linalg.norm(s.qpos[:2] - s.goal[:2])
+def planar_distance_m(robot: Robot, s: Signals, command: Command) -> Array:
+    """Horizontal distance of a free-floating base from the place it should be at, m."""
+    return jnp.linalg.norm(s.qpos[:2] - _place(command)[:2])
 
 
-def _base_distance_m(robot: Robot, s: Signals) -> Array:
-    return jnp.linalg.norm(s.qpos[:3] - s.goal)
+def _base_distance_m(robot: Robot, s: Signals, command: Command) -> Array:
+    return jnp.linalg.norm(s.qpos[:3] - _place(command))
+
+
+def _place(command: Command) -> Array:
+    return given(command.place_w_m, "a place to be at")

@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from robo_rl.envs.mdp import Observe
-from robo_rl.robots.signals import rotation_matrix
+from robo_rl.robots.signals import given, rotation_matrix
 
 CHANGE_CLIP = 0.2  # what a walker at arm's length brings in the time of the lag
+PLACE = "a place to be at"
 VELOCITY_CLIP = 10.0  # Gymnasium's hopper, walker2d and double pendulum clip here
 
 
@@ -58,20 +59,24 @@ def last_action() -> Observe:
 
 
 def goal() -> Observe:
-    """What the task asks for now, as the MDP's goal declares it."""
-    return Observe("goal", "as the goal", lambda robot, s: s.goal)
+    """What the task asks for now, every part of its command in a row."""
+    return Observe("goal", "as the goal", lambda robot, s: s.command.vector)
 
 
 def to_goal(frame: str) -> Observe:
     """Goal position minus the position of a frame sensor, world frame."""
-    return Observe(
-        f"goal - {frame}", "m", lambda robot, s: s.goal[:3] - s.sensors[robot.sensor(frame)]
-    )
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        return given(s.command.place_w_m, PLACE) - s.sensors[robot.sensor(frame)]
+
+    return Observe(f"goal - {frame}", "m", read)
 
 
 def base_to_goal() -> Observe:
     """Goal position minus the position of a free-floating base, world frame."""
-    return Observe("goal - base", "m", lambda robot, s: s.goal[:3] - s.qpos[:3])
+    return Observe(
+        "goal - base", "m", lambda robot, s: given(s.command.place_w_m, PLACE) - s.qpos[:3]
+    )
 
 
 def base_rotation() -> Observe:
@@ -129,7 +134,7 @@ def planar_goal() -> Observe:
     """Goal minus the position of a free-floating base, in the base's frame, x and y."""
 
     def read(robot, s):  # noqa: ANN001, ANN202
-        offset = jnp.append(s.goal[:2] - s.qpos[:2], 0.0)
+        offset = jnp.append(given(s.command.place_w_m, PLACE)[:2] - s.qpos[:2], 0.0)
         return (rotation_matrix(s.qpos[3:7]).T @ offset)[:2]
 
     return Observe("goal in base", "m", read)

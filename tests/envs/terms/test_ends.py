@@ -77,9 +77,9 @@ def test_a_goal_can_be_too_far():
     assert not end.met(None, signals(goal_error=jnp.float32(2.9)))
 
 
-def test_a_sensor_can_be_too_low():
-    robot = load_robot("rover")
-    place = robot.sensor("clearance").start
-    for value, met in ((-0.01, True), (0.01, False)):
-        seen = jnp.zeros(60).at[place].set(value)
-        assert bool(ends.sensor_below("clearance", 0.0).met(robot, signals(sensors=seen))) is met
+def test_an_obstacle_or_a_wall_can_be_too_near():
+    beside = SimpleNamespace(clearance_m=jnp.float32(-0.01), wall_m=jnp.float32(0.01))
+    assert ends.obstacle_nearer_than(0.0).met(None, signals(around=beside))
+    assert not ends.obstacle_nearer_than(-0.02).met(None, signals(around=beside))
+    assert not ends.wall_nearer_than(0.0).met(None, signals(around=beside))
+    assert ends.wall_nearer_than(0.02).met(None, signals(around=beside))

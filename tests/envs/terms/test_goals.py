@@ -10,7 +10,7 @@ from robo_rl.envs import mdp
 from robo_rl.envs.step import make
 from robo_rl.envs.terms import goals
 from robo_rl.robots.robot import load_robot
-from robo_rl.robots.signals import rotation_matrix
+from robo_rl.robots.signals import Command, rotation_matrix
 
 KEY, OTHER = jax.random.key(0), jax.random.key(1)
 WITH_GOAL = [name for name in mdp.names() if mdp.get(name).goal]
@@ -21,8 +21,8 @@ def test_a_goal_is_fixed_by_its_key_and_stays_finite(name):
     declared = mdp.get(name)
     robot, at = load_robot(declared.robot), declared.goal.at
     times = [0.0, 0.5 * declared.episode_s, declared.episode_s]
-    first = np.array([at(robot, KEY, jnp.float32(t)) for t in times])
-    again = np.array([at(robot, KEY, jnp.float32(t)) for t in times])
+    first = np.array([at(robot, KEY, jnp.float32(t)).vector for t in times])
+    again = np.array([at(robot, KEY, jnp.float32(t)).vector for t in times])
     np.testing.assert_array_equal(first, again)
     assert np.isfinite(first).all()
 
@@ -32,17 +32,17 @@ def test_waypoints_change_every_so_often_and_not_between():
         load_robot("quadrotor"),
         goals.waypoints(0.6, (0.7, 1.3), every_s=3.0, tolerance_m=0.15),
     )
-    at = [np.asarray(goal.at(robot, KEY, jnp.float32(t))) for t in (0.0, 2.9, 3.0, 5.9)]
+    at = [goal.at(robot, KEY, jnp.float32(t)).place_w_m for t in (0.0, 2.9, 3.0, 5.9)]
     np.testing.assert_array_equal(at[0], at[1])
     np.testing.assert_array_equal(at[2], at[3])
     assert not np.array_equal(at[1], at[2])
-    assert not np.array_equal(at[0], goal.at(robot, OTHER, jnp.float32(0.0)))
+    assert not np.array_equal(at[0], goal.at(robot, OTHER, jnp.float32(0.0)).place_w_m)
 
 
 def test_points_to_reach_lie_in_their_shell():
     goal = goals.reach("tip", 1.2, (0.16, 0.32), (0.05, 0.30), (0.039, 0.0), 0.02)
     keys = jax.random.split(KEY, 500)
-    points = np.asarray(jax.vmap(lambda k: goal.at(load_robot("arm"), k, 0.0))(keys))
+    points = np.asarray(jax.vmap(lambda k: goal.at(load_robot("arm"), k, 0.0).place_w_m)(keys))
     radius = np.hypot(points[:, 0] - 0.039, points[:, 1])
     azimuth = np.arctan2(points[:, 1], points[:, 0] - 0.039)
     assert radius.min() >= 0.16 and radius.max() <= 0.32 and np.ptp(radius) > 0.14
@@ -56,8 +56,8 @@ def test_a_trajectory_stays_in_its_share_of_the_range_and_its_second_half_is_its
         goals.joint_waves(0.5, 8.0, 2.0, ahead_s=0.1, tolerance_rad=0.1),
     )
     low, high = robot.model.jnt_range.T
-    track = np.array([goal.at(robot, KEY, jnp.float32(0.1 * k)) for k in range(80)])
-    now, ahead = track[:, :6], track[:, 6:]
+    asked = [goal.at(robot, KEY, jnp.float32(0.1 * k)) for k in range(80)]
+    now, ahead = np.array([c.joints for c in asked]), np.array([c.joints_ahead for c in asked])
     np.testing.assert_allclose(ahead[:-1], now[1:], atol=1e-5)
     assert (np.abs(now - (low + high) / 2) <= 0.25 * (high - low) + 1e-5).all()
 
@@ -66,7 +66,7 @@ def test_the_arms_trajectory_leans_back_and_stays_clear_of_the_table():
     env = make("arm-track")
     model, goal = env.robot.model, env.mdp.goal
     times = jnp.arange(0.0, env.mdp.episode_s, 0.2)
-    at = jax.vmap(lambda key, t: goal.at(env.robot, key, t)[: model.nu], (None, 0))
+    at = jax.vmap(lambda key, t: goal.at(env.robot, key, t).joints, (None, 0))
     tracks = np.asarray(jax.jit(jax.vmap(at, (0, None)))(jax.random.split(KEY, 100), times))
     lift = model.joint("shoulder_lift").id
     assert tracks[..., lift].mean() == pytest.approx(-0.6, abs=0.05)
@@ -81,19 +81,19 @@ def test_the_arms_trajectory_leans_back_and_stays_clear_of_the_table():
     assert min(map(clearance_m, tracks.reshape(-1, model.nu))) > 0.02
 
 
-def judged(env, **signals):
+def judged(env, command, **signals):
     """What an episode would be judged by, the error that is learnt from, of these signals."""
     start = jax.eval_shape(env.reset, KEY).signals
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), start)
     seen = blank._replace(base_rotation=jnp.eye(3))._replace(**signals)
     goal = env.mdp.goal
-    return float(goal.judged(env.robot, seen)), float(goal.error(env.robot, seen))
+    return tuple(float(of(env.robot, seen, command)) for of in (goal.judged, goal.error))
 
 
 def test_a_walk_is_judged_by_its_turning_too():
-    command = jnp.array([0.5, 0.0, 0.3, 0.0, 0.0])
+    command = Command(velocity_b_mps=jnp.array([0.5, 0.0]), yaw_rate_radps=jnp.float32(0.3))
     env = make("quadruped-velocity")
-    turning = {"base_velocity_w_mps": jnp.array([0.5, 0.0, 0.0]), "goal": command}
+    turning = {"base_velocity_w_mps": jnp.array([0.5, 0.0, 0.0]), "command": command}
     against = jnp.zeros(env.robot.model.nv).at[5].set(-0.3)
     assert judged(env, qvel=against, **turning) == pytest.approx((0.6, 0.0), abs=1e-6)
     slow = turning | {"base_velocity_w_mps": jnp.zeros(3)}
@@ -103,7 +103,8 @@ def test_a_walk_is_judged_by_its_turning_too():
 def test_an_arm_is_judged_by_the_joint_that_is_farthest_off():
     off = jnp.array([0.0, 0.0, -0.3, 0.0, 0.0, 0.0])
     expected = (0.3, 0.3 / np.sqrt(6))
-    assert judged(make("arm-track"), qpos=off, goal=jnp.zeros(12)) == pytest.approx(expected)
+    command = Command(joints=jnp.zeros(6))
+    assert judged(make("arm-track"), command, qpos=off) == pytest.approx(expected)
 
 
 def test_the_error_of_a_hover_is_the_distance_from_its_point():
