@@ -54,6 +54,13 @@ def open_run(run: Path) -> None:
         os.environ[RUNS] = os.pathsep.join([*listed, str(robot)])
 
 
+def close_run(run: Path) -> None:
+    """Forget what a run folder brings along."""
+    robot = str((run / ROBOT).resolve())
+    listed = [word for word in os.environ.get(RUNS, "").split(os.pathsep) if word != robot]
+    os.environ[RUNS] = os.pathsep.join(listed)
+
+
 def run_folders() -> tuple[Path, ...]:
     """The folders of robots that the run folders opened so far bring along."""
     return tuple(Path(word) for word in os.environ.get(RUNS, "").split(os.pathsep) if word)

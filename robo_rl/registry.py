@@ -12,7 +12,7 @@ import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -28,11 +28,13 @@ class Registry(Mapping[str, T], Generic[T]):
     """Named parts of one kind. Reading it finds users' parts too.
 
     kind: what a part is called in messages. home: the modules that add the suite's own parts; they
-    are imported when the registry is first read.
+    are imported when the registry is first read. found: parts that files declare, looked for anew
+    every time, since a run folder may bring one along.
     """
 
-    def __init__(self, kind: str, *home: str):
+    def __init__(self, kind: str, *home: str, found: Callable[[], Mapping[str, T]] = dict):
         self.kind = kind
+        self._found = found
         self._home = home
         self._parts: dict[str, T] = {}
         self._by: dict[str, str] = {}
@@ -47,12 +49,12 @@ class Registry(Mapping[str, T], Generic[T]):
         self._fill()
         if name not in self._parts:
             load_own()
-        return self._parts[name]
+        return self._parts[name] if name in self._parts else self._found()[name]
 
     def __iter__(self) -> Iterator[str]:
         self._fill()
         load_own()
-        return iter(sorted(self._parts))
+        return iter(sorted({*self._parts, *self._found()}))
 
     def __len__(self) -> int:
         return len(list(iter(self)))

@@ -1,6 +1,6 @@
 """An environment is an MDP over named signals: its declaration, and the registry of all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ class Reset(NamedTuple):
 
 
 SETTLED, MEAN = "settled_goal_error", "mean_goal_error"  # at the end, over the episode
+SUSTAINED = "sustained_velocity_error"  # over the episode, of the velocity averaged over a second
 
 
 class Goal(NamedTuple):
@@ -91,7 +92,13 @@ class Entry(NamedTuple):
     tags: frozenset[str]
 
 
-ENTRIES: Registry[Entry] = Registry("environment", "robo_rl.envs.tasks")
+def _declared() -> Mapping[str, Entry]:
+    from robo_rl.envs.tasks import declared
+
+    return declared.found()
+
+
+ENTRIES: Registry[Entry] = Registry("environment", "robo_rl.envs.tasks", found=_declared)
 
 
 def register(name: str, *tags: str) -> Callable[[Maker], Maker]:

@@ -134,7 +134,7 @@ class Environment:
         def entries(key: Array) -> list[Array]:
             reading = jnp.zeros(len(self.robot.channels))
             lagged, action = split_sample(self.robot.model, reading)[3], jnp.zeros(self.action_size)
-            command = self._command(key, jnp.float32(0.0))
+            command = self._command(key, jnp.float32(0.0), None)
             known = measured(self.robot, reading, lagged, action, command)
             return [entry.read(self.robot, known) for entry in self.mdp.observe]
 
@@ -170,7 +170,7 @@ class Environment:
         """The first state of an episode whose physics has been set."""
         injection = jax.tree.map(jnp.asarray, injection)
         start_s = jnp.float32(0.0)
-        command = self._command(key, start_s)
+        command = self._command(key, start_s, injection)
         readout, around = self._look_around(readout, key, start_s)
         signals = self._signals(readout, around, command)
         sensing, driving = self._memories(key, injection, readout)
@@ -217,7 +217,7 @@ class Environment:
             state.bits, self.to_ctrl(ctrl), wrench, plant, jnp.asarray(active)
         )
         end_s = time_s + self.control_s
-        command = self._command(state.key, end_s)
+        command = self._command(state.key, end_s, state.injection)
         readout, around = self._look_around(readout, state.key, end_s)
         broken = ~(_all_finite(readout) & sound)
         reached = self._signals(readout, around, state.command)._replace(action=wanted)
@@ -358,10 +358,17 @@ class Environment:
             state.injection.actuation, state.driving, wanted, substeps, self.substep_s, stream
         )
 
-    def _command(self, key: Array, time_s: Array) -> Command:
+    def _command(self, key: Array, time_s: Array, injection: Injection | None) -> Command:
         if self.mdp.goal is None:
             return Command()
-        return self.mdp.goal.at(self.robot, jax.random.fold_in(key, GOAL), time_s)
+        drawn = self.mdp.goal.at(self.robot, jax.random.fold_in(key, GOAL), time_s)
+        if injection is None or drawn.velocity_b_mps is None:
+            return drawn
+        asked, active = injection.asked, injection.asked.active > 0
+        return drawn._replace(
+            velocity_b_mps=jnp.where(active, asked.velocity_b_mps, drawn.velocity_b_mps),
+            yaw_rate_radps=jnp.where(active, asked.yaw_rate_radps, drawn.yaw_rate_radps),
+        )
 
     def _signals(self, readout: Readout, around: Around | None, command: Command) -> Signals:
         """The true signals; command: the one that the robot followed until now."""

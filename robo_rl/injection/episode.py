@@ -41,8 +41,16 @@ class Start(NamedTuple):
     qvel_offset: Array  # [nv]
 
 
+class Asked(NamedTuple):
+    """A velocity command in place of those that the task draws; not active, it does nothing."""
+
+    active: Array  # [] 1 where it takes their place, else 0
+    velocity_b_mps: Array  # [2] forward and sideways
+    yaw_rate_radps: Array  # []
+
+
 class Injection(NamedTuple):
-    """Plant, sensors, actuation, pushes, fault and start of one episode of one robot."""
+    """Plant, sensors, actuation, pushes, fault, start and command of one episode of one robot."""
 
     plant: Plant
     sensors: SensorInjection
@@ -50,6 +58,7 @@ class Injection(NamedTuple):
     push: Push
     fault: Fault
     start: Start
+    asked: Asked
 
 
 def neutral(model: mujoco.MjModel, channels: int) -> Injection:
@@ -65,7 +74,19 @@ def neutral(model: mujoco.MjModel, channels: int) -> Injection:
         push=push,
         fault=Fault(np.float32(0.0), np.ones(model.nu, np.float32)),  # type: ignore[arg-type]
         start=Start(np.float32(1.0), zeros(model.nq), zeros(model.nv)),  # type: ignore[arg-type]
+        asked=Asked(np.float32(0.0), zeros(2), np.float32(0.0)),  # type: ignore[arg-type]
     )
+
+
+def ask(injection: Injection, command: tuple[float, float, float]) -> Injection:
+    """The injection under which a velocity command holds all episode long.
+
+    command: forward m/s, sideways m/s, yaw rate rad/s, in the base's frame.
+    """
+    forward, sideways, turn = command
+    planar = np.array([forward, sideways], np.float32)
+    asked = Asked(np.float32(1.0), planar, np.float32(turn))  # type: ignore[arg-type]
+    return injection._replace(asked=asked)
 
 
 def wrench_over(

@@ -5,16 +5,16 @@ YAML, checked, stored in the run folder, and compiled against a robot into the a
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import mujoco
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from robo_rl.errors import UserError, lookup, suggestion
-from robo_rl.policy import wiring
 from robo_rl.policy.stored import Wired
 from robo_rl.policy.wiring import Clock, Layout, Mount, Wiring
+from robo_rl.robots import offered
 
 FORMAT = "robo_rl.mapping/1"
 Pair = tuple[float, float]
@@ -139,6 +139,21 @@ class Command(Model):
     turn_radps: Pair = (-0.5, 0.5)
 
 
+class Normaliser(Model):
+    """(observation - mean) / deviation, clipped at +-clip, in front of the network."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    clip: PositiveFloat | None = None
+
+
+class NetworkSaid(Model):
+    """What a file of weights alone does not say."""
+
+    activation: str | None = None
+    normalise: Normaliser | None = None
+
+
 class Mapping(Model):
     """A policy's wiring as a file says it; see the module."""
 
@@ -156,6 +171,7 @@ class Mapping(Model):
     action: Action = Action()
     drives: Drives = Drives()
     command: Command = Command()
+    network: NetworkSaid = NetworkSaid()
     profile: str | None = None
     suite: str | None = None
 
@@ -203,19 +219,28 @@ def targets(mapping: Mapping) -> tuple[dict[str, float], dict[str, float]]:
     return per_joint(mapping.action.offset, names, "action.offset"), scale
 
 
+class Actuator(NamedTuple):
+    """A drive as a mapping needs it; targets in the unit of what is driven."""
+
+    joint: str
+    neutral: float  # the target of a command of 0
+    span: float  # from there to that of 1
+    low: float = -math.inf  # targets that the model's own actuator takes
+    high: float = math.inf
+
+
 def compile_mapping(
     mapping: Mapping,
     model: mujoco.MjModel,
     base_body: int,
     frame: tuple[tuple[str, int], ...],
     joints: tuple[str, ...],
-    actuators: tuple[tuple[str, float, float], ...],
+    actuators: tuple[Actuator, ...],
     control_s: float,
 ) -> Wired:
     """The layout and the wiring of a mapping on a robot.
 
-    frame: what the robot offers; joints: its joints in that order; actuators: the joint of each,
-    its neutral target and its span, as the drives have them.
+    frame: what the robot offers; joints: its joints in that order; actuators: as its drives are.
     Raises UserError for a signal, joint, sensor or axis that does not exist.
     """
     assert mapping.observation
@@ -225,12 +250,14 @@ def compile_mapping(
     rows = [row for term in made.terms for row in term.rows(where)]
     outputs = len(mapping.driven)
     offset, scale = targets(mapping)
-    output, gain, rest = [], [], []
-    for joint, neutral, span in actuators:
+    output, gain, rest, lows, highs = [], [], [], [], []
+    for joint, neutral, span, bottom, top in actuators:
         driven = joint in mapping.driven
         output.append(mapping.driven.index(joint) if driven else outputs)
         gain.append(scale[joint] / span if driven else 0.0)
         rest.append(((offset[joint] if driven else neutral) - neutral) / span)
+        lows.append((bottom - neutral) / span)
+        highs.append((top - neutral) / span)
     low, high = _action_clip(mapping, outputs)
     columns = [np.asarray(column, np.float32) for column in zip(*rows, strict=True)]
     return Wired(
@@ -248,6 +275,8 @@ def compile_mapping(
             output=np.asarray(output, np.int32),
             gain=np.asarray(gain, np.float32),
             offset=np.asarray(rest, np.float32),
+            command_low=np.asarray(lows, np.float32),
+            command_high=np.asarray(highs, np.float32),
             hold=np.int32(1),
             late=np.int32(0),
         ),
@@ -372,29 +401,29 @@ class _Entries:
     def _reads(self, term: Term, at: str) -> list[tuple[str, int]]:
         signal = term.signal
         if signal in ("joint_position", "joint_velocity"):
-            what = wiring.POSITION if signal == "joint_position" else wiring.VELOCITY
+            what = offered.POSITION if signal == "joint_position" else offered.VELOCITY
             names = term.joints or self.mapping.joints
             return [(what, self._joint(name, at)) for name in names]
         if signal == "last_action":
             return [("last action", k) for k in range(len(self.mapping.driven))]
         if signal == "command":
-            self._offered(wiring.COMMAND, at)
-            return [(wiring.COMMAND, k) for k in range(dict(self.frame)[wiring.COMMAND])]
+            self._offered(offered.COMMAND, at)
+            return [(offered.COMMAND, k) for k in range(dict(self.frame)[offered.COMMAND])]
         if signal == "clock":
             return self._clock(term, at)
         if signal == "sensor":
             return self._sensor(term, at)
         if signal == "constant":
             return [("zero", 0)] * len(term.values)
-        self._offered(wiring.QUATERNION, at)
+        self._offered(offered.QUATERNION, at)
         if signal == "base_orientation":
             order = (0, 1, 2, 3) if term.order == "wxyz" else (1, 2, 3, 0)
-            return [(wiring.QUATERNION, k) for k in order]
+            return [(offered.QUATERNION, k) for k in order]
         return self._of_base(term, at)
 
     def _of_base(self, term: Term, at: str) -> list[tuple[str, int]]:
         if term.signal == "base_height":
-            return [(wiring.HEIGHT, 0)]
+            return [(offered.HEIGHT, 0)]
         if term.signal == "roll_pitch_yaw":
             return [("roll pitch yaw", k) for k in range(3)]
         if term.at is not None:
@@ -403,8 +432,8 @@ class _Entries:
             return [(f"{what} at {term.at}", k) for k in range(3)]
         feature = {
             ("base_linear_velocity", "base"): "base linear velocity in base",
-            ("base_linear_velocity", "world"): wiring.LINEAR,
-            ("base_angular_velocity", "base"): wiring.ANGULAR,
+            ("base_linear_velocity", "world"): offered.LINEAR,
+            ("base_angular_velocity", "base"): offered.ANGULAR,
             ("base_angular_velocity", "world"): "base angular velocity in world",
             ("gravity_direction", "base"): "gravity in base",
             ("gravity_direction", "world"): "gravity in world",
@@ -437,7 +466,7 @@ class _Entries:
         index = lookup(table, term.sensor, kind="sensor of the model", where=at)
         start, size = int(self.model.sensor_adr[index]), int(self.model.sensor_dim[index])
         if not term.gravity:
-            return [(wiring.SENSORS, start + k) for k in range(size)]
+            return [(offered.SENSORS, start + k) for k in range(size)]
         if size != 4:
             raise UserError(f"{at}: gravity: true needs a sensor of four numbers, a quaternion.")
         if start not in self.gravity:

@@ -12,16 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from robo_rl.policy.networks import Array, Memory, Program, Xp
-
-QUATERNION, LINEAR, ANGULAR, HEIGHT = (
-    "base quaternion",
-    "base linear velocity",
-    "base angular velocity",
-    "base height",
-)
-POSITION, VELOCITY, COMMAND, SENSORS = "joint position", "joint velocity", "command", "sensors"
-TORQUE = "actuator force"
-BASE = {QUATERNION: 4, LINEAR: 3, ANGULAR: 3, HEIGHT: 1}
+from robo_rl.robots.offered import ANGULAR, LINEAR, QUATERNION, SENSORS
 
 
 class Mount(NamedTuple):
@@ -96,6 +87,8 @@ class Wiring(NamedTuple):
     output: Array  # [nu] int, which output drives an actuator; outputs = none, it holds its offset
     gain: Array  # [nu] command per output
     offset: Array  # [nu] command at an output of zero
+    command_low: Array  # [nu] within which commands stay, as the model's own limits say
+    command_high: Array  # [nu]
     hold: Array  # [] int, control steps for which an output is held; 1 is every step anew
     late: Array  # [] 1 where a command leaves one period late, else 0
 
@@ -220,6 +213,7 @@ class WiredProgram:
         output = xp.where(due, output, memory["action"])
         driving = xp.concatenate([output, 0.0 * output[..., :1]], axis=-1)
         command = xp.take(driving, wiring.output, axis=-1) * wiring.gain + wiring.offset
+        command = xp.clip(command, wiring.command_low, wiring.command_high)
         sent = xp.where(wiring.late > 0, memory["command"], command)
         kept = {
             f"network {name}": xp.where(_like(due, value), value, memory[f"network {name}"])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from robo_rl.envs.mdp import Goal
 from robo_rl.envs.step import Environment
+from robo_rl.envs.terms.goals import TURN_ARM_M
 from robo_rl.errors import UserError, lookup
 from robo_rl.registry import Registry
 from robo_rl.rewards import terms
@@ -24,6 +25,7 @@ GRAVITY_MPS2 = 9.81
 LEAST_DISTANCE_M = 0.5  # below it a cost of transport says nothing
 FILTER_WINDOW = 5  # samples, Savitzky-Golay of degree 2
 FILTER_DEGREE = 2
+SUSTAINED_S = 1.0  # longer than a step of a gait, shorter than a command holds
 DEBOUNCE_S = 0.5
 AHEAD = (terms.forward_velocity, terms.forward_velocity_of_base)  # terms that pay for world x
 
@@ -266,6 +268,30 @@ def mean_goal_error(e: Episodes) -> Values:
     """Mean distance from the goal; infinite where it was terminated, NaN without a goal."""
     steps = np.maximum(e.track.length, 1)
     mean = np.where(e.track.alive, e.track.goal_error, 0.0).sum(axis=0) / steps
+    return _pursued(e, mean)
+
+
+@metric("sustained_velocity_error", "m/s", "mean velocity error, averaged over 1 s", least=0)
+def sustained_velocity_error(e: Episodes) -> Values:
+    """Mean distance between the commanded velocity and the one kept up over a second, m/s.
+
+    Of a point TURN_ARM_M away from the base, so that turning counts: the norm of forward, sideways
+    and TURN_ARM_M times yaw error, each a moving average over SUSTAINED_S up to the step. Infinite
+    where it was terminated, NaN where the task asks for no velocity.
+    """
+    errors, alive = e.track.velocity_error, e.track.alive
+    if not errors.shape[-1]:
+        return np.full(e.track.episodes, np.nan)
+    arm = np.array([1.0, 1.0, TURN_ARM_M])
+    known = np.where(alive[..., None], errors, 0.0) * arm
+    width = max(1, round(SUSTAINED_S / e.control_s))
+    total = np.cumsum(np.concatenate([np.zeros_like(known[:1]), known]), axis=0)
+    ends = np.arange(1, len(known) + 1)
+    begins = np.maximum(ends - width, 0)
+    kept_up = np.linalg.norm(
+        (total[ends] - total[begins]) / (ends - begins)[:, None, None], axis=-1
+    )
+    mean = np.where(alive, kept_up, 0.0).sum(axis=0) / np.maximum(e.track.length, 1)
     return _pursued(e, mean)
 
 

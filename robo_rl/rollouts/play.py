@@ -19,7 +19,7 @@ from robo_rl.errors import UserError
 from robo_rl.injection.episode import Injection
 from robo_rl.policy.networks import Memory, Program, begin
 from robo_rl.policy.stored import Policy
-from robo_rl.robots.signals import tilt_rad
+from robo_rl.robots.signals import tilt_rad, velocity_in_base
 
 CHUNK = (
     50  # control steps under one jitted scan; the rollout stops between chunks when all are done
@@ -42,6 +42,7 @@ class Track(NamedTuple):
     base_velocity_w_mps: np.ndarray  # [T, N, 3]
     tilt_rad: np.ndarray
     goal_error: np.ndarray  # distance from what the task asked for, in the goal's unit
+    velocity_error: np.ndarray  # [T, N, 3] forward, sideways m/s, yaw rad/s; [.., 0] not asked for
     positive_power_w: np.ndarray  # sum over actuators
     absolute_power_w: np.ndarray
     finish: State  # the state after each episode's last step, [N]
@@ -243,7 +244,10 @@ class _Jitted(NamedTuple):
 def _jitted(env: Environment) -> _Jitted:
     def one(state: State, action: Array) -> tuple[State, Any]:
         after = env.step_unless_done(state, action)
-        return after, _row(state, after, action) | {"goal_error": _judged_error(env, state, after)}
+        row = _row(state, after, action)
+        row["goal_error"] = _judged_error(env, state, after)
+        row["velocity_error"] = _velocity_error(state, after)
+        return after, row
 
     def chunk(start: tuple[State, Memory], parameters: Any, program: Program) -> Any:
         def act(carry: tuple[State, Memory], _: None) -> tuple[tuple[State, Memory], Any]:
@@ -267,6 +271,19 @@ def _judged_error(env: Environment, before: State, after: State) -> Array:
     if goal is None or goal.judged is None:
         return after.signals.goal_error
     return jax.vmap(partial(goal.judged, env.robot))(after.signals, before.command)
+
+
+def _velocity_error(before: State, after: State) -> Array:
+    """Velocity of each base less the command in force in the step, [N, 3]; none asked for: [N, 0].
+
+    Forward and sideways m/s, and yaw rate rad/s, in the base's frame.
+    """
+    asked, turn = before.command.velocity_b_mps, before.command.yaw_rate_radps
+    if asked is None or turn is None:
+        return jnp.zeros((len(after.done), 0))
+    moving = jax.vmap(velocity_in_base)(after.signals)[:, :2]
+    turning = after.signals.qvel[:, 5]
+    return jnp.concatenate([moving - asked, (turning - turn)[:, None]], axis=1)
 
 
 def _row(before: State, after: State, action: Array) -> dict[str, Any]:

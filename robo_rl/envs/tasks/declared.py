@@ -18,7 +18,7 @@ from robo_rl.engines.base import Array
 from robo_rl.envs.mdp import End, Entry, Mdp, Observe
 from robo_rl.envs.terms import goals, resets
 from robo_rl.envs.terms.ends import base_below, tilted_beyond
-from robo_rl.policy import wiring
+from robo_rl.robots import offered
 from robo_rl.robots.robot import Robot, load_robot
 from robo_rl.robots.signals import Measured, given
 
@@ -70,6 +70,7 @@ class TaskFile(Model):
     tolerance: PositiveFloat  # m/s of velocity-tracking, rad of hold
     fall: Fall | None = None
     start: Noise = Noise()
+    not_for: dict[str, str] = {}  # criteria and scenarios that do not apply to it, and why
 
 
 def found() -> dict[str, Entry]:
@@ -162,20 +163,20 @@ def frame(robot: Robot) -> tuple[Observe, ...]:
     model, joints = robot.model, _joints(robot)
     qpos, qvel = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
     found = [
-        Observe(wiring.POSITION, "rad, m", lambda r, s: s.qpos[qpos]),
-        Observe(wiring.VELOCITY, "rad/s, m/s", lambda r, s: s.qvel[qvel]),
+        Observe(offered.POSITION, "rad, m", lambda r, s: s.qpos[qpos]),
+        Observe(offered.VELOCITY, "rad/s, m/s", lambda r, s: s.qvel[qvel]),
     ]
     if model.njnt and int(model.jnt_type[0]) == int(mujoco.mjtJoint.mjJNT_FREE):
         found += [
-            Observe(wiring.QUATERNION, "1", lambda r, s: s.qpos[3:7]),
-            Observe(wiring.LINEAR, "m/s", lambda r, s: s.qvel[:3]),
-            Observe(wiring.ANGULAR, "rad/s", lambda r, s: s.qvel[3:6]),
-            Observe(wiring.HEIGHT, "m", lambda r, s: s.qpos[2:3]),
-            Observe(wiring.COMMAND, "m/s, rad/s", _command),
+            Observe(offered.QUATERNION, "1", lambda r, s: s.qpos[3:7]),
+            Observe(offered.LINEAR, "m/s", lambda r, s: s.qvel[:3]),
+            Observe(offered.ANGULAR, "rad/s", lambda r, s: s.qvel[3:6]),
+            Observe(offered.HEIGHT, "m", lambda r, s: s.qpos[2:3]),
+            Observe(offered.COMMAND, "m/s, rad/s", _command),
         ]
     own = own_sensors(robot)
     if own:
-        found.append(Observe(wiring.SENSORS, "as declared", lambda r, s: s.sensors[:own]))
+        found.append(Observe(offered.SENSORS, "as declared", lambda r, s: s.sensors[:own]))
     return tuple(found)
 
 

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from robo_rl.engines.base import Array
-from robo_rl.envs.mdp import MEAN, SETTLED, Goal
+from robo_rl.envs.mdp import MEAN, SETTLED, SUSTAINED, Goal
 from robo_rl.robots.robot import Robot
 from robo_rl.robots.signals import Command, Signals, given, velocity_in_base
 
+STAND_SHARE = 0.1  # of velocity commands are to stand
 TURN_ARM_M = 1.0  # 1 rad/s of turning counts as 1 m/s, as in legged_gym's tracking rewards
 
 
@@ -163,6 +164,45 @@ def walk(
 
     what = f"a velocity command every {every_s:g} s"
     return Goal(what, at, error, "m/s", tolerance_mps, MEAN, judged=of_a_point)
+
+
+def follow_velocity(
+    forward_mps: tuple[float, float],
+    sideways_mps: tuple[float, float],
+    turn_radps: tuple[float, float],
+    every_s: float,
+    tolerance_mps: float,
+) -> Goal:
+    """A velocity command drawn from ranges, another every so often; one in ten is to stand.
+
+    An episode is judged by the velocity error of a point TURN_ARM_M away from the base, averaged
+    over a second: a gait sways and turns the trunk to and fro within every step.
+    """
+    ranges = np.array([forward_mps, sideways_mps, turn_radps], np.float32)
+
+    def at(robot: Robot, key: Array, time_s: Array) -> Command:
+        leg = jnp.floor(time_s / every_s + 1e-4).astype(jnp.int32)
+        *share, stand = jax.random.uniform(jax.random.fold_in(key, leg), (4,))
+        drawn = ranges[:, 0] + jnp.stack(share) * (ranges[:, 1] - ranges[:, 0])
+        asked = jnp.where(stand < STAND_SHARE, 0.0, drawn)
+        return Command(velocity_b_mps=asked[:2], yaw_rate_radps=asked[2])
+
+    def error(robot: Robot, s: Signals, command: Command) -> Array:
+        wanted = given(command.velocity_b_mps, "a velocity command")
+        return jnp.linalg.norm(velocity_in_base(s)[:2] - wanted)
+
+    what = f"a velocity command every {every_s:g} s"
+    return Goal(what, at, error, "m/s", tolerance_mps, SUSTAINED)
+
+
+def hold_home(tolerance_rad: float) -> Goal:
+    """Every joint stays at its home position; the error is that of the farthest, rad or m."""
+
+    def error(robot: Robot, s: Signals, command: Command) -> Array:
+        return jnp.max(jnp.abs(s.qpos - robot.qpos0.astype(np.float32)))
+
+    what = "every joint at home"
+    return Goal(what, lambda robot, key, time_s: Command(), error, "rad", tolerance_rad, SETTLED)
 
 
 def planar_distance_m(robot: Robot, s: Signals, command: Command) -> Array:

@@ -1,0 +1,253 @@
+"""From what a user has to a Source: which file it is, what it says, and what goes with it."""
+
+from collections.abc import Mapping as Table
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+
+from robo_rl import content
+from robo_rl.errors import UserError
+from robo_rl.importing import deploy_yaml, unitree_gym
+from robo_rl.importing.source import Joints, Source, read_data
+from robo_rl.policy.external import External, ExternalProgram, load_function, takes_state
+from robo_rl.policy.mapping import FORMAT, Mapping
+from robo_rl.policy.readers import brax, onnx, rsl_rl, sb3, torch_files
+from robo_rl.policy.stored import AnyNetwork
+from robo_rl.robots.published import Base, Published, read_published
+
+YAML = (".yaml", ".yml")
+POLICIES = (".onnx", ".pt", ".pth", ".jit", ".pt2", ".zip")
+
+
+class Asked(NamedTuple):
+    """What `robo-rl import` was asked."""
+
+    source: str
+    out: Path
+    robot: Path | None = None
+    policy: str | None = None
+    mapping: Path | None = None
+    golden: Path | None = None
+    base: Base | None = None
+    env: str | None = None
+    reward: str | None = None
+    command: Table[str, Any] = {}
+    trust: bool = False
+
+
+class Gathered(NamedTuple):
+    """Everything that makes a run: checked, and nothing of it written yet."""
+
+    source: Source
+    mapping: Mapping
+    published: Published | None  # None for an environment of the suite
+    network: AnyNetwork
+
+
+def gather(asked: Asked) -> Gathered:
+    """Reads the source and what goes with it.
+
+    Raises UserError for what is missing, unknown or does not add up.
+    """
+    path = Path(asked.source)
+    if path.suffix in YAML and path.is_file():
+        return _from_yaml(asked, path)
+    if asked.mapping is None and asked.env is None:
+        raise UserError(
+            f"import {asked.source}: how this policy is wired to its robot is said nowhere: give"
+            " mapping=FILE (robo-rl import --template writes one to fill in), or env=NAME where it"
+            " was trained on an environment of the suite."
+        )
+    mapping_path = asked.mapping
+    if mapping_path is None:
+        source = Source("policy", {"environment": asked.env, "reward": asked.reward or "task"})
+        source.said["environment"] = "as asked"
+    else:
+        source = _own_mapping(mapping_path)
+    source.policy = asked.policy or asked.source
+    return _complete(asked, source)
+
+
+def _from_yaml(asked: Asked, path: Path) -> Gathered:
+    data = read_data(path)
+    if data.get("format") == FORMAT or "observation" in data:
+        source = _own_mapping(path)
+        source.policy = asked.policy
+        return _complete(asked, source)
+    if unitree_gym.fits(data):
+        policy, model = unitree_gym.files(path, data)
+        robot = asked.robot or model
+        published = read_published(robot, asked.base)
+        source = unitree_gym.read(path, data, Joints(published.model))
+        source.read("robot", path, "xml_path")
+        source.robot, source.policy = robot, asked.policy or policy
+        return _complete(asked, source, published)
+    if deploy_yaml.fits(data):
+        robot = _needed(asked.robot, "robot=MJCF|URDF", path)
+        published = read_published(robot, asked.base)
+        source = deploy_yaml.read(path, data, Joints(published.model))
+        source.robot, source.policy = robot, asked.policy
+        return _complete(asked, source, published)
+    raise UserError(
+        f"{path}: no deployment file that is known: neither the config of unitree_rl_gym"
+        " (policy_path, kps, ...), nor the deploy.yaml of unitree_rl_lab (joint_ids_map,"
+        f" observations, ...), nor a mapping (format: {FORMAT})."
+    )
+
+
+def _needed(given: Any, word: str, path: Path | str) -> Path:
+    if given is None:
+        raise UserError(f"{path}: {word} is needed: this file does not say it.")
+    return Path(given)
+
+
+def _own_mapping(path: Path) -> Source:
+    """A mapping file of ours; its robot and policy may be named in it, relative to it."""
+    data = dict(content.read_yaml(path))
+    source = Source("mapping", {})
+    for key in ("robot", "policy"):
+        if (named := data.pop(key, None)) is not None:
+            text = str(named)
+            found = text if ":" in text and "/" not in text else str(path.parent / text)
+            setattr(source, key, Path(found) if key == "robot" else found)
+            source.read(key, path, key)
+    source.mapping = data
+    for key in data:
+        source.read(key, path, key)
+    return source
+
+
+def _complete(asked: Asked, source: Source, published: Published | None = None) -> Gathered:
+    inferred = source.mapping.pop("inferred_armature", None)
+    if asked.command:
+        said = {**(source.mapping.get("command") or {}), **asked.command}
+        source.mapping["command"] = said
+        source.said |= {f"command.{key}": "as asked" for key in asked.command}
+    mapping = _checked(source.mapping, asked)
+    if mapping.environment is None and published is None:
+        robot = _needed(asked.robot or source.robot, "robot=MJCF|URDF", asked.source)
+        published = read_published(robot, asked.base)
+    if published is not None and inferred:
+        mapping = _with_armature(mapping, published, inferred, source)
+    policy = asked.policy or source.policy
+    if policy is None:
+        raise UserError(f"{asked.source}: policy=FILE is needed: this file names none.")
+    return Gathered(source, mapping, published, read_policy(str(policy), asked, mapping, source))
+
+
+def _checked(data: dict[str, Any], asked: Asked) -> Mapping:
+    """The mapping; UserError with everything that is wrong in it, each with its key."""
+    where = asked.mapping or asked.source
+    try:
+        return Mapping(**data)
+    except ValidationError as error:
+        lines = []
+        for one in error.errors():
+            key = ".".join(map(str, one["loc"]))
+            said = one["msg"].removeprefix("Value error, ")
+            if one["type"] == "extra_forbidden":
+                said = "no such key"
+            lines.append(f"{where}: {key + ': ' if key else ''}{said}")
+        raise UserError("\n".join(lines)) from error
+    except TypeError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _with_armature(
+    mapping: Mapping, published: Published, inferred: dict[str, float], source: Source
+) -> Mapping:
+    """Rotor inertias that the gains imply, for joints whose model has none."""
+    model = published.model
+    bare = {
+        n: v for n, v in inferred.items() if model.dof_armature[model.joint(n).dofadr[0]] == 0.0
+    }
+    if not bare:
+        source.said.pop("drives.armature", None)
+        return mapping
+    drives = mapping.drives.model_copy(update={"armature": bare})
+    return mapping.model_copy(update={"drives": drives})
+
+
+def read_policy(policy: str, asked: Asked, mapping: Mapping, source: Source) -> AnyNetwork:
+    """The network of a file of any known format, or a Python function.
+
+    Raises UserError for a file that is none, and for code that is not trusted.
+    """
+    path = Path(policy)
+    if not path.is_file():
+        if ":" in policy and "/" not in policy:
+            return _function(policy, asked, mapping)
+        raise UserError(f"policy: {policy}: no such file.")
+    suffix, activation = path.suffix.lower(), mapping.network.activation
+    if suffix == ".onnx":
+        return onnx.read(path)
+    if suffix == ".pt2":
+        return torch_files.read_torch_export(path)
+    if suffix in (".pt", ".pth", ".jit") and _is_torchscript(path):
+        return torch_files.read_torchscript(path)
+    if suffix in (".pt", ".pth"):
+        network, said = rsl_rl.read(path, activation)
+    elif suffix == ".zip":
+        network, said = sb3.read(path)
+    else:
+        network, said = brax.read(path, activation)
+    source.said["network.activation"] = said
+    return network
+
+
+def _is_torchscript(path: Path) -> bool:
+    import zipfile
+
+    try:
+        names = zipfile.ZipFile(path).namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
+    return any("/code/" in name for name in names) or any(
+        name.endswith("constants.pkl") for name in names
+    )
+
+
+def _function(source: str, asked: Asked, mapping: Mapping) -> External:
+    """A Python function of one observation or a batch, with or without a state."""
+    function = load_function(source, trusted=asked.trust)
+    size, outputs = _sizes(asked, mapping)
+    seen = np.zeros((3, size), np.float32)
+    stateful = takes_state(function)
+    if stateful and not hasattr(function, "state_shape"):
+        raise UserError(
+            f"{source}: a function with a state needs its state's shape: give it an attribute"
+            " `state_shape`, e.g. act.state_shape = (64,)."
+        )
+    shape = tuple(getattr(function, "state_shape", ()))
+    memory = (("state", shape),) if stateful else ()
+    failure: Exception = ValueError("no output")
+    for one_by_one in (False, True):
+        program = ExternalProgram("python", source, "", outputs, memory, (0,), one_by_one)
+        try:
+            kept = {"state": np.zeros((3, *shape), np.float32)} if stateful else {}
+            output, _ = program.act(np, (), kept, seen)
+            if output.shape == (3, outputs):
+                return External(program, size)
+            failure = ValueError(f"3 observations gave an output of shape {output.shape}")
+        except UserError:
+            raise
+        except Exception as error:
+            failure = error
+    raise UserError(
+        f"{source}: takes neither one observation [{size}] nor a batch [N, {size}] to {outputs}"
+        f" actions: {type(failure).__name__}: {failure}"
+    )
+
+
+def _sizes(asked: Asked, mapping: Mapping) -> tuple[int, int]:
+    """(observations, actions) that a mapping wires."""
+    if mapping.environment is not None:
+        from robo_rl.envs.step import make
+
+        env = make(mapping.environment, mapping.reward)
+        return env.observation_size, env.action_size
+    from robo_rl.importing.run import observation_size
+
+    return observation_size(asked, mapping), len(mapping.driven)

@@ -1,0 +1,173 @@
+"""`robo-rl import`: a run folder of somebody else's policy, for every study to take."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from robo_rl import content, files
+from robo_rl.envs.step import Environment, make
+from robo_rl.envs.tasks import declared
+from robo_rl.errors import UserError
+from robo_rl.importing import robot as robots
+from robo_rl.importing.reading import Asked, Gathered, gather
+from robo_rl.importing.source import Source
+from robo_rl.policy import contract
+from robo_rl.policy.mapping import Mapping, compile_mapping, default_pose
+from robo_rl.policy.stored import AnyNetwork, Policy, Wired, load_policy, save_policy
+
+KIND = "imported"
+
+
+class Imported(NamedTuple):
+    """What was imported: the run, its policy on its robot, and where each entry came from."""
+
+    out: Path
+    policy: Policy
+    env: Environment
+    source: Source
+    mapping: Mapping
+    warnings: tuple[str, ...]
+    assumed: tuple[str, ...]  # of the robot
+
+
+def import_policy(asked: Asked) -> Imported:
+    """Reads a source and writes its run folder; whole, or not at all.
+
+    Raises UserError for what is missing, unknown or does not fit, and where `out` holds a run.
+    """
+    if (asked.out / "policy").exists() or (asked.out / "config.yaml").exists():
+        raise UserError(f"out={asked.out}: already holds a run; name another folder.")
+    gathered = gather(asked)
+    with files.replacing_folder(asked.out) as folder:
+        made = _write(folder, gathered)
+    policy = load_policy(asked.out)
+    env = make(str(policy.contract["env"]), str(policy.contract["reward"]))
+    published = gathered.published
+    return Imported(
+        asked.out,
+        policy,
+        env,
+        gathered.source,
+        made,
+        published.warnings if published else (),
+        published.assumed if published else (),
+    )
+
+
+def _write(folder: Path, gathered: Gathered) -> Mapping:
+    mapping, network = gathered.mapping, gathered.network
+    if mapping.environment is not None:
+        env = make(mapping.environment, mapping.reward)
+        _demand_sizes(network, env.observation_size, env.action_size, gathered.source)
+        said = contract.describe(env) | {"imported": _summary(gathered)}
+        save_policy(folder / "policy", network, said)
+        return mapping
+    published = gathered.published
+    assert published
+    place = folder / content.ROBOT
+    stem = Path(published.main).parent.name + "-" + Path(published.main).stem
+    stem = stem.strip("-.") if Path(published.main).stem == "scene" else Path(published.main).stem
+    built = robots.build(place, stem, published, mapping, gathered.source)
+    content.open_run(folder)
+    try:
+        env = make(built.name, mapping.reward)
+        wired = wire(mapping, env, built.actuators)
+        _demand_sizes(network, len(wired.wiring.place), len(mapping.driven), gathered.source)
+        said = contract.describe(env) | {
+            "mapping": mapping.model_dump(mode="json", exclude_defaults=True),
+            "deploy": deployment(mapping, built),
+            "imported": _summary(gathered),
+        }
+        save_policy(folder / "policy", network, said, wired)
+    finally:
+        content.close_run(folder)
+    return mapping
+
+
+def wire(mapping: Mapping, env: Environment, actuators: tuple[robots.Actuator, ...]) -> Wired:
+    """The mapping compiled against the environment of its robot."""
+    robot = env.robot
+    frame = tuple(
+        (entry.name, size)
+        for entry, size in zip(env.mdp.observe, env.observation_sizes, strict=True)
+    )
+    return compile_mapping(
+        mapping,
+        robot.model,
+        robot.base_body,
+        frame,
+        declared.joint_names(robot),
+        actuators,
+        env.control_s,
+    )
+
+
+def _demand_sizes(network: AnyNetwork, size: int, outputs: int, source: Source) -> None:
+    """Raises UserError where the network takes or gives another number of numbers."""
+    found = network.observation_size
+    if found != size:
+        raise UserError(
+            f"the network takes {found} numbers and the observation has {size}: a term, its history"
+            " or a joint is missing or too many."
+        )
+    from robo_rl.policy.networks import begin
+
+    program = network.program
+    zeros = np.zeros((1, size), np.float32)
+    try:
+        given, _ = program.act(np, network.parameters, begin(np, program, (1,)), zeros)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"the network cannot be run: {error}") from error
+    if np.shape(given) != (1, outputs):
+        raise UserError(
+            f"the network gives {np.shape(given)[-1]} numbers and {outputs} joints are driven."
+        )
+
+
+def deployment(mapping: Mapping, built: robots.Built) -> dict[str, Any]:
+    """What a real robot's controller needs beside the network; units in the keys."""
+    drives = {d["joint"]: d for d in built.robot["drives"]}
+    pose = default_pose(mapping)
+    assert mapping.rates
+
+    def listed(key: str) -> list[float | None]:
+        return [drives[j].get(key) if j in drives else None for j in mapping.driven]
+
+    return {
+        "control_hz": mapping.rates.control_hz,
+        "joints": list(mapping.driven),
+        "joints_of_the_robot": list(built.joints),
+        "actuators_of_the_robot": [a.joint for a in built.actuators],
+        "drives": mapping.action.drives,
+        "default_rad": [pose.get(j, 0.0) for j in mapping.driven],
+        "stiffness_nm_per_rad": listed("stiffness"),
+        "damping_nms_per_rad": listed("damping"),
+        "torque_limit_nm": listed("limit"),
+        "frames": "quaternions w, x, y, z; base velocities as the mapping says; angles in rad",
+    }
+
+
+def _summary(gathered: Gathered) -> dict[str, Any]:
+    return {"kind": gathered.source.kind, "from": dict(gathered.source.said)}
+
+
+def observation_size(asked: Asked, mapping: Mapping) -> int:
+    """Numbers of the observation that a mapping makes, found by building it in a scratch folder."""
+    from robo_rl.robots.published import read_published
+
+    robot = asked.robot
+    if robot is None:
+        raise UserError("robot=MJCF|URDF is needed.")
+    published = read_published(robot, asked.base)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run"
+        source = Source("scratch", {})
+        built = robots.build(folder / content.ROBOT, "scratch", published, mapping, source)
+        content.open_run(folder)
+        try:
+            env = make(built.name, mapping.reward)
+            return len(wire(mapping, env, built.actuators).wiring.place)
+        finally:
+            content.close_run(folder)
