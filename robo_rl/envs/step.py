@@ -9,7 +9,7 @@ action map, physics, sensor injectors, observation; reward, cost and end terms s
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from robo_rl import errors
 from robo_rl.engines import ENGINES
 from robo_rl.engines.base import Array, Engine, Readout, split_sample
 from robo_rl.envs import mdp
+from robo_rl.envs.state import State, keep, keep_rows
 from robo_rl.injection import actuation, sensors
 from robo_rl.injection.episode import Injection, longest_latency_s, neutral, plant_at, wrench_over
 from robo_rl.registry import load_own
@@ -32,43 +33,11 @@ from robo_rl.robots.signals import (
     from_readout,
     lag,
     measured,
-    rotation_matrix,
+    scanned,
 )
-from robo_rl.robots.surroundings import Around, look_around, scan
 
-T = TypeVar("T")
 # One random stream each: toggling one never moves another.
 SENSE, ACT, START, BIAS, EPISODE, GOAL = range(6)
-
-
-class State(NamedTuple):
-    """One robot between two control steps; everything needed to go on."""
-
-    bits: Array  # the engine's opaque payload
-    signals: Signals
-    command: Command  # in force from now on
-    sensing: sensors.SensorMemory | None
-    driving: actuation.ActuationMemory | None
-    lagged: Array  # [nsensordata] past readings of the sensors, see signals.lag
-    injection: Injection | None  # None is the nominal MDP
-    opened: Array | None  # a curriculum's limits, share of each row's range; None without one
-    key: Array  # of the episode
-    step: Array  # [] int, control steps since the reset
-    observation: Array
-    reward: Array
-    terms: dict[str, Array]  # weighted reward terms of the last step
-    costs: dict[str, Array]
-    cost: Array  # sum of costs of the last step
-    terminated: Array
-    truncated: Array
-    error: Array  # physics or policy produced a number that is not finite; latched
-    episode_return: Array
-    episode_cost: Array
-
-    @property
-    def done(self) -> Array:
-        """The episode is over, for whatever reason."""
-        return self.terminated | self.truncated
 
 
 class Draw(Protocol):
@@ -171,8 +140,7 @@ class Environment:
         injection = jax.tree.map(jnp.asarray, injection)
         start_s = jnp.float32(0.0)
         command = self._command(key, start_s, injection)
-        readout, around = self._look_around(readout, key, start_s)
-        signals = self._signals(readout, around, command)
+        readout, signals = self._look(readout, key, start_s, command)
         sensing, driving = self._memories(key, injection, readout)
         sensing, reading = self._sense(key, jnp.int32(-1), injection, sensing, readout.samples)
         lagged = split_sample(self.robot.model, reading)[3]
@@ -217,11 +185,10 @@ class Environment:
             state.bits, self.to_ctrl(ctrl), wrench, plant, jnp.asarray(active)
         )
         end_s = time_s + self.control_s
-        command = self._command(state.key, end_s, state.injection)
-        readout, around = self._look_around(readout, state.key, end_s)
+        readout, reached = self._look(readout, state.key, end_s, state.command)
         broken = ~(_all_finite(readout) & sound)
-        reached = self._signals(readout, around, state.command)._replace(action=wanted)
-        after = _keep(broken, state.signals, reached)
+        after = keep(broken, state.signals, reached._replace(action=wanted))
+        command = self._command(state.key, end_s, state.injection)
         sensing, reading = self._sense(
             state.key, state.step, state.injection, state.sensing, readout.samples
         )
@@ -244,10 +211,10 @@ class Environment:
         return State(
             bits=jnp.where(broken, state.bits, bits),
             signals=after,
-            command=_keep(broken, state.command, command),
-            sensing=_keep(broken, state.sensing, sensing),
-            driving=_keep(broken, state.driving, driving),
-            lagged=_keep(broken, state.lagged, lagged),
+            command=keep(broken, state.command, command),
+            sensing=keep(broken, state.sensing, sensing),
+            driving=keep(broken, state.driving, driving),
+            lagged=keep(broken, state.lagged, lagged),
             injection=state.injection,
             opened=state.opened,
             key=state.key,
@@ -289,7 +256,7 @@ class Environment:
         The others stay as they are, at no cost.
         """
         stepped = jax.vmap(self.step)(state, action, ~state.done)
-        return _keep_rows(state.done, state, stepped)
+        return keep_rows(state.done, state, stepped)
 
     def step_autoreset(self, state: State, action: Array) -> tuple[State, State]:
         """(state to go on from, outcome of the step).
@@ -304,7 +271,7 @@ class Environment:
             fresh = jax.vmap(lambda key, active, opened: self.reset(key, None, active, opened))(
                 keys, done, outcome.opened
             )
-            return _keep_rows(~done, outcome, fresh)
+            return keep_rows(~done, outcome, fresh)
 
         return jax.lax.cond(jnp.any(done), restart, lambda same: same, outcome), outcome
 
@@ -370,33 +337,20 @@ class Environment:
             yaw_rate_radps=jnp.where(active, asked.yaw_rate_radps, drawn.yaw_rate_radps),
         )
 
-    def _signals(self, readout: Readout, around: Around | None, command: Command) -> Signals:
-        """The true signals; command: the one that the robot followed until now."""
+    def _look(
+        self, readout: Readout, key: Array, time_s: Array, followed: Command
+    ) -> tuple[Readout, Signals]:
+        """The readout with what a lidar reads of its surroundings, and the true signals."""
+        around, goal = None, self.mdp.goal
+        if self.robot.lidar and self.mdp.surroundings:
+            circles = self.mdp.surroundings.circles(jax.random.fold_in(key, GOAL), time_s)
+            readout, around = scanned(
+                self.robot, readout, circles, self.mdp.surroundings.half_width_m
+            )
         signals = from_readout(self.robot, readout)._replace(around=around)
-        if self.mdp.goal is None:
-            return signals
-        error = self.mdp.goal.error(self.robot, signals, command)
-        return signals._replace(goal_error=error)
-
-    def _look_around(
-        self, readout: Readout, key: Array, time_s: Array
-    ) -> tuple[Readout, Around | None]:
-        """The readout with a lidar's ranges appended to every sample, and what is truly around.
-
-        One scan a control step.
-        """
-        lidar, surroundings = self.robot.lidar, self.mdp.surroundings
-        if lidar is None or surroundings is None:
-            return readout, None
-        circles = surroundings.circles(jax.random.fold_in(key, GOAL), time_s)
-        qpos, qvel, _, _ = split_sample(self.robot.model, readout.samples[-1])
-        forward = rotation_matrix(qpos[3:7])[:, 0]
-        pose = jnp.array([qpos[0], qpos[1], jnp.arctan2(forward[1], forward[0])])
-        ranges = scan(lidar, circles, surroundings.half_width_m, pose)
-        seen = jnp.broadcast_to(ranges, (len(readout.samples), lidar.rays))
-        samples = jnp.concatenate([readout.samples, seen], axis=1)
-        around = look_around(lidar, circles, surroundings.half_width_m, pose[:2], qvel[:2])
-        return readout._replace(samples=samples), around
+        if goal is None:
+            return readout, signals
+        return readout, signals._replace(goal_error=goal.error(self.robot, signals, followed))
 
     def _ended(self, after: Signals) -> Array:
         met = [end.met(self.robot, after) for end in self.mdp.terminate]
@@ -479,16 +433,3 @@ def _make(
 
 def _all_finite(readout: Readout) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(part)) for part in readout]))
-
-
-def _keep(condition: Array, kept: T, otherwise: T) -> T:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), kept, otherwise)
-
-
-def _keep_rows(condition: Array, kept: State, otherwise: State) -> State:
-    def choose(a: Array, b: Array) -> Array:
-        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(choose(jax.random.key_data(a), jax.random.key_data(b)))
-        return jnp.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(choose, kept, otherwise)

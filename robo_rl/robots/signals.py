@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from robo_rl.engines.base import Array, Readout, split_sample
 from robo_rl.errors import UserError
-from robo_rl.robots.surroundings import Around
+from robo_rl.robots.surroundings import Around, Circles, look_around, scan
 
 if TYPE_CHECKING:
     from robo_rl.robots.robot import Robot
@@ -139,6 +139,24 @@ def lag(robot: "Robot", lagged: Array, reading: Array, control_s: float) -> Arra
     """
     sensors = split_sample(robot.model, reading)[3]
     return lagged + (1.0 - math.exp(-control_s / LAG_S)) * (sensors - lagged)
+
+
+def scanned(
+    robot: "Robot", readout: Readout, circles: Circles, half_width_m: float
+) -> tuple[Readout, Around]:
+    """The readout with a lidar's ranges appended to every sample, and what is truly around.
+
+    One scan a control step, from a free-floating base.
+    """
+    lidar = given(robot.lidar, "a lidar")
+    qpos, qvel, _, _ = split_sample(robot.model, readout.samples[-1])
+    forward = rotation_matrix(qpos[3:7])[:, 0]
+    pose = jnp.array([qpos[0], qpos[1], jnp.arctan2(forward[1], forward[0])])
+    ranges = scan(lidar, circles, half_width_m, pose)
+    seen = jnp.broadcast_to(ranges, (len(readout.samples), lidar.rays))
+    samples = jnp.concatenate([readout.samples, seen], axis=1)
+    around = look_around(lidar, circles, half_width_m, pose[:2], qvel[:2])
+    return readout._replace(samples=samples), around
 
 
 def rotation_matrix(quaternion: Array) -> Array:
