@@ -25,7 +25,7 @@ from robo_rl.terminal import (
     show_replay,
     steps_bar,
 )
-from robo_rl.verdicts import Exit, Grade, exit_of_grades
+from robo_rl.verdicts import Exit, Grade, Verdict, exit_of_grades
 
 app = typer.Typer(
     add_completion=False,
@@ -102,7 +102,9 @@ def _check_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> N
     found = check.check(name, engine, _count(given, "steps", check.STEPS))
     table = Table("", "claim", "detail", title=f"Contract of {name} on engine {engine}")
     for finding in found:
-        table.add_row(coloured("PASS" if finding.holds else "FAIL"), finding.claim, finding.detail)
+        table.add_row(
+            coloured(Verdict.PASS if finding.holds else Verdict.FAIL), finding.claim, finding.detail
+        )
     console.print(table)
     check.demand(found)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from robo_rl.errors import UserError, lookup, suggestion
 
@@ -216,6 +216,32 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
     if missing := [key for key in needed if key not in value]:
         raise UserError(f"{path}: not what was expected: {', '.join(missing)} missing in it.")
     return value
+
+
+class Stored(BaseModel):
+    """What is read of a file that the suite wrote; what nobody reads may be there too."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def read_stored(kind: type[M], path: Path) -> M:
+    """A JSON file as `kind` reads it.
+
+    Raises UserError with everything that is missing or of another kind in it.
+    """
+    value = read_json(path)
+    try:
+        return kind(**value)
+    except ValidationError as error:
+        wrong = [(".".join(map(str, one["loc"])), one) for one in error.errors()]
+        lacking = [where for where, one in wrong if one["type"] == "missing"]
+        said = [f"{', '.join(lacking)} missing in it"] if lacking else []
+        said += [
+            f"{where}: {one['msg']} (found {one['input']!r})"
+            for where, one in wrong
+            if one["type"] != "missing"
+        ]
+        raise UserError(f"{path}: not what was expected: {'; '.join(said)}.") from error
 
 
 def files(kind: str) -> dict[str, Path]:

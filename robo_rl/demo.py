@@ -14,6 +14,7 @@ from robo_rl.safety_eval import study, study_report
 from robo_rl.sim2real import checklist, gap, gap_report
 from robo_rl.training import compare, compare_report
 from robo_rl.training.config import Strict, check
+from robo_rl.verdicts import tally, tally_words
 
 COLUMNS = ("policy", "task return", "safety gate", "gap to reality", "breaks first", "checklist")
 PROMISE = (
@@ -105,7 +106,7 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
     return Judged(
         trained,
         (judged.gate.value, safety_page),
-        (report.tally(gap_report.counts_of(measured)), gap_page),
+        (tally_words(tally(gap_report.grades_of(measured))), gap_page),
         gap_report.breaks_first(measured),
         (checked.verdict, checked_page),
     )

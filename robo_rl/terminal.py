@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from robo_rl.verdicts import LOOKS, Verdict
+
 console = Console()
 
 
@@ -38,7 +40,7 @@ def safety_tables(result: Any) -> None:
     )
     for name, criterion in result.coverage.criteria.items():
         found = [f for f in result.findings if f.criterion == name]
-        bad = [f for f in found if f.verdict != "PASS"]
+        bad = [f for f in found if f.verdict is not Verdict.PASS]
         label = name + ("" if criterion.required else " (optional)")
         shown = ", ".join(f"{f.scenario} {f.verdict} {f.failures}/{f.episodes}" for f in bad)
         table.add_row(escape(label), f"{len(found) - len(bad)}/{len(found)}", escape(shown))
@@ -47,12 +49,12 @@ def safety_tables(result: Any) -> None:
         table = Table("criterion", "compared", "passed", "not passed", title="Regression")
         for name, what in dict.fromkeys((r.criterion, r.what) for r in result.regressions):
             found = [r for r in result.regressions if (r.criterion, r.what) == (name, what)]
-            bad = [r for r in found if r.verdict != "PASS"]
+            bad = [r for r in found if r.verdict is not Verdict.PASS]
             shown = "; ".join(f"{r.scenario} {r.verdict}: {r.why}" for r in bad)
             passed = f"{len(found) - len(bad)}/{len(found)}"
             table.add_row(escape(name), what, passed, escape(shown))
         console.print(table)
-    open_ones = [f for f in result.findings if f.required and f.verdict == "INCONCLUSIVE"]
+    open_ones = [f for f in result.findings if f.required and f.verdict is Verdict.INCONCLUSIVE]
     for f in open_ones[:5]:
         console.print(escape(f"{f.criterion} in {f.scenario}: {f.why}"), highlight=False)
     for name, why in result.coverage.not_judged.items():
@@ -110,9 +112,7 @@ def show_replay(done: Any) -> None:
 
 def coloured(verdict: str) -> str:
     """A verdict in its colour, as rich's markup."""
-    colours = {"GREEN": "green", "AMBER": "yellow", "RED": "red", "UNKNOWN": "magenta"}
-    colours |= {"PASS": "green", "FAIL": "red", "ACCEPT": "green", "REJECT": "red"}
-    return f"[{colours.get(verdict, 'magenta')}]{verdict}[/]"
+    return f"[{LOOKS[verdict].terminal}]{verdict}[/]"
 
 
 @contextmanager

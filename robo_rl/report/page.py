@@ -17,22 +17,10 @@ import jinja2
 from robo_rl import files
 from robo_rl.content import read_json
 from robo_rl.errors import UserError
+from robo_rl.verdicts import LOOKS
 
 WRITTEN = ("results.json", "report.html", "report.md", "junit.xml")  # what a study leaves
 BUNDLE = {"meta.npy", "actions.npy", "final_bits.npy"}  # what every replay bundle holds
-VERDICT_STYLE = {
-    "PASS": ("good", "✔"),
-    "ACCEPT": ("good", "✔"),
-    "GREEN": ("good", "✔"),
-    "FAIL": ("bad", "✘"),
-    "REJECT": ("bad", "✘"),
-    "RED": ("bad", "✘"),
-    "INCONCLUSIVE": ("unsure", "?"),
-    "CONDITIONAL": ("unsure", "?"),
-    "AMBER": ("unsure", "!"),
-    "ERROR": ("broken", "⚠"),
-    "UNKNOWN": ("broken", "∅"),
-}
 
 
 class Paragraph(NamedTuple):
@@ -92,7 +80,7 @@ class Report(NamedTuple):
     """A study's result for people."""
 
     title: str
-    verdict: str  # one of VERDICT_STYLE, or "" for a study that gives none
+    verdict: str  # one of verdicts.LOOKS, or "" for a study that gives none
     why: str
     sections: tuple[Section, ...]
 
@@ -150,9 +138,7 @@ def to_html(report: Report) -> str:
     source = Path(__file__).parent / "templates"
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(source), autoescape=True)
     template = environment.get_template("report.html.j2")
-    return template.render(
-        report=report, style=VERDICT_STYLE, kind=_kind, data_uri=_data_uri, quote=quote
-    )
+    return template.render(report=report, looks=LOOKS, kind=_kind, data_uri=_data_uri, quote=quote)
 
 
 def to_markdown(report: Report) -> str:
@@ -174,11 +160,6 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.3g}" if unit == "1" else f"{value:.3g} {unit}"
 
 
-def tally(counts: dict[str, int]) -> str:
-    """How often each verdict was given, in their order; none is not mentioned."""
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-
-
 def _block_markdown(block: Block) -> str:
     if isinstance(block, Paragraph):
         return block.text
@@ -198,7 +179,7 @@ def _block_markdown(block: Block) -> str:
 def _marked(cell: Cell) -> str:
     if isinstance(cell, Link):
         return f"[{_marked(cell.text)}]({quote(cell.path)})"
-    return f"{VERDICT_STYLE[cell][1]} {cell}" if cell in VERDICT_STYLE else cell
+    return f"{LOOKS[cell].symbol} {cell}" if cell in LOOKS else cell
 
 
 def _kind(block: Block | Cell) -> str:

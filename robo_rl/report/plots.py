@@ -13,6 +13,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from robo_rl.verdicts import LOOKS, Tone
+
 COLOURS = (
     "#0072b2",
     "#d55e00",
@@ -23,17 +25,6 @@ COLOURS = (
     "#000000",
     "#999999",
 )  # Okabe-Ito
-VERDICT_COLOURS = {
-    "PASS": "#00695c",
-    "FAIL": "#b3261e",
-    "INCONCLUSIVE": "#8a5a00",
-    "ERROR": "#4a4a6a",
-    "GREEN": "#00695c",
-    "RED": "#b3261e",
-    "AMBER": "#8a5a00",
-    "UNKNOWN": "#4a4a6a",
-}
-MARKERS = {"PASS": "o", "FAIL": "X", "INCONCLUSIVE": "s", "ERROR": "D"}
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -76,9 +67,9 @@ def failure_rates(rows: Sequence[tuple[Any, ...]], title: str) -> str:
         figure = Figure(figsize=(7.2, 0.8 + 0.22 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for y, (_, verdict, low, point, high, limit) in enumerate(rows):
-            colour = VERDICT_COLOURS[verdict]
+            colour = LOOKS[verdict].colour
             axes.plot([low, high], [y, y], color=colour, lw=1.6)
-            axes.plot(point, y, MARKERS[verdict], color=colour, ms=5)
+            axes.plot(point, y, LOOKS[verdict].marker, color=colour, ms=5)
             axes.plot([limit, limit], [y - 0.4, y + 0.4], color="#000000", lw=1.2)
         axes.set_yticks(
             range(len(rows)), [f"{label} · {verdict}" for label, verdict, *_ in rows], fontsize=7
@@ -129,11 +120,9 @@ def degradation(sweeps: Sequence[Degradation], columns: int = 3) -> str:
             if s.measured is not None:
                 axes.axvline(s.measured, color="#000000", lw=1.0, ls=":", label="real magnitude")
             if s.breaking is not None:
-                axes.axvline(
-                    s.breaking, color=VERDICT_COLOURS["FAIL"], lw=1.0, label="breaking point"
-                )
+                axes.axvline(s.breaking, color=Tone.BAD.value, lw=1.0, label="breaking point")
             axes.set(ylim=(-0.03, 1.23), xlabel=f"magnitude, {s.unit}")
-            axes.set_title(f"{s.name} · {s.verdict}", fontsize=8, color=VERDICT_COLOURS[s.verdict])
+            axes.set_title(f"{s.name} · {s.verdict}", fontsize=8, color=LOOKS[s.verdict].colour)
             if k == 0:
                 axes.legend(fontsize=6, frameon=False)
         return _svg(figure)

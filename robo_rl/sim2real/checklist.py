@@ -12,13 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from robo_rl.content import read_json
 from robo_rl.envs.step import Environment, make
 from robo_rl.errors import UserError
 from robo_rl.policy import contract
 from robo_rl.policy.stored import Policy, load_policy
 from robo_rl.report import page as report
-from robo_rl.verdicts import SEVERITY, Grade, worst
+from robo_rl.safety_eval import results
+from robo_rl.safety_eval.results import Against, SafetyResults
+from robo_rl.safety_eval.suite import Finding
+from robo_rl.sim2real import gap_results
+from robo_rl.sim2real.gap_results import GapResults, Margin, Swept
+from robo_rl.verdicts import Grade, Verdict, grade_of, tally, tally_words, worst
 
 TIMED_CALLS = 2000
 PERIOD_SHARE = (
@@ -50,7 +54,7 @@ LADDER = (
 )
 
 
-SAFETY_KEYS = ("suite", "criteria", "findings", "regressions", "baseline")
+OLDER = "measured on an older policy"
 
 
 class Row(NamedTuple):
@@ -60,7 +64,7 @@ class Row(NamedTuple):
     risk: str
     evidence: str
     margin: str
-    verdict: str
+    verdict: Grade
     mitigation: str
     command: str
 
@@ -72,7 +76,7 @@ class Checklist(NamedTuple):
     rows: tuple[Row, ...]
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Grade:
         """The worst line decides: RED, then UNKNOWN, then AMBER."""
         return worst(row.verdict for row in self.rows)
 
@@ -81,12 +85,14 @@ def checklist(run: Path) -> Checklist:
     """Gathers every line; a study that has not been run leaves an UNKNOWN line."""
     policy = load_policy(run)
     env = make(str(policy.contract.get("env")), str(policy.contract.get("reward")))
+    swept, judged = gap_results.load(run), results.load(run)
     rows = (
         *_contract_rows(run, policy, env),
-        *_gap_rows(run),
-        *_transfer_rows(run),
-        *_safety_rows(run),
-        *_evidence_rows(run),
+        *_gap_rows(run, policy, swept),
+        *_transfer_rows(run, policy, swept),
+        *_safety_rows(run, policy, judged),
+        _seeds_row(run, policy),
+        _regression_row(run, policy, judged),
         *_ladder_rows(),
     )
     return Checklist(policy, rows)
@@ -110,7 +116,7 @@ def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
             "The policy was trained on another body, layout or rate than the one checked",
             "; ".join(differs) or "model, observation, action, rates and reward layer are equal",
             "exact",
-            "RED" if differs else "GREEN",
+            Grade.RED if differs else Grade.GREEN,
             "Train again on the present model; export and deploy with the contract's table.",
             command,
         ),
@@ -120,7 +126,7 @@ def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
             "256 observations around the training mean:"
             f" {'all finite' if finite else 'NOT FINITE'}, batch against single {agree:.1e}",
             "1e-5",
-            "GREEN" if finite and agree < 1e-5 else "RED",
+            Grade.GREEN if finite and agree < 1e-5 else Grade.RED,
             "Do not deploy; train again and read health.jsonl.",
             command,
         ),
@@ -130,7 +136,7 @@ def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
             f"{narrow} of {policy.network.std.size} normalised channels have a deviation below"
             " 1e-4",
             "0",
-            "GREEN" if not narrow else "AMBER",
+            Grade.AMBER if narrow else Grade.GREEN,
             "Remove the channel or randomise it in training.",
             command,
         ),
@@ -141,13 +147,13 @@ def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
 def _inference_row(policy: Policy, env: Environment, command: str) -> Row:
     worst_ms, period_ms = 1e3 * inference_s(policy), 1e3 * env.control_s
     margin = period_ms * PERIOD_SHARE / worst_ms
-    verdict = "GREEN" if margin >= 2 else "AMBER" if margin >= 1 else "RED"
+    grade = Grade.GREEN if margin >= 2 else Grade.AMBER if margin >= 1 else Grade.RED
     return Row(
         "timing",
         "Inference does not fit the control period",
         f"99th percentile {worst_ms:.3f} ms of {period_ms:.1f} ms in NumPy on {contract.machine()}",
         f"{margin:.1f} (budget: {PERIOD_SHARE:.0%} of the period)",
-        verdict,
+        grade,
         "Time it on the robot's computer; smaller networks or compiled inference.",
         command,
     )
@@ -164,87 +170,75 @@ def inference_s(policy: Policy) -> float:
     return float(np.quantile(times, 0.99))
 
 
-def _gap_rows(run: Path) -> list[Row]:
-    path = run / "gap" / "results.json"
-    command = f"robo-rl gap {run}"
-    if not path.is_file():
+def _gap_rows(run: Path, policy: Policy, found: GapResults | None) -> list[Row]:
+    if found is None:
         return [
             Row(
                 "sensors, actuators, dynamics, environment",
                 "Departures from simulation break the policy",
                 "the gap study has not been run",
                 "unknown",
-                "UNKNOWN",
+                Grade.UNKNOWN,
                 "Run it.",
-                command,
+                f"robo-rl gap {run}",
             )
         ]
-    data = read_json(path, "sweeps")
-    stale = _stale(run, data.get("policy_sha256"))
-    rows = []
-    for sweep in data["sweeps"]:
-        where = (
-            report.quantity(sweep["measured"], sweep["unit"])
-            if sweep["measured"] is not None
-            else "unmeasured"
+    old = found.policy_sha256 != policy.digest
+    return [
+        Row(
+            sweep.section,
+            sweep.name.replace("_", " "),
+            _swept(sweep, found, old),
+            _margin(sweep.margin),
+            Grade.UNKNOWN if old else sweep.verdict,
+            sweep.mitigation,
+            found.command,
         )
-        verdict, why = (
-            ("UNKNOWN", "measured on an older policy")
-            if stale
-            else (sweep["verdict"], sweep["why"])
-        )
-        at = int(np.argmin(np.abs(np.array(sweep["magnitudes"]) - (sweep["measured"] or 0.0))))
-        evidence = (
-            f"{why}; at the real magnitude ({where}) {sweep['successes'][at]}/{sweep['episodes']}"
-            f" episodes of {data['episode_s']:g} s succeed (profile {data['profile']['name']},"
-            f" {data['levels']} levels)"
-        )
-        rows.append(
-            Row(
-                sweep["section"],
-                f"{sweep['name'].replace('_', ' ')}",
-                evidence,
-                _margin(sweep["margin"]),
-                verdict,
-                sweep["mitigation"],
-                data["command"],
-            )
-        )
-    return rows
+        for sweep in found.sweeps
+    ]
 
 
-def _margin(margin: dict[str, Any] | None) -> str:
+def _swept(sweep: Swept, study: GapResults, old: bool) -> str:
+    measured = sweep.measured
+    where = "unmeasured" if measured is None else report.quantity(measured, sweep.unit)
+    at = int(np.argmin(np.abs(np.array(sweep.magnitudes) - (measured or 0.0))))
+    return (
+        f"{OLDER if old else sweep.why}; at the real magnitude ({where})"
+        f" {sweep.successes[at]}/{sweep.episodes} episodes of {study.episode_s:g} s succeed"
+        f" (profile {study.profile.name}, {study.levels} levels)"
+    )
+
+
+def _margin(margin: Margin | None) -> str:
     if margin is None:
         return "unknown"
-    low = "beyond the sweep" if margin["low"] is None else f"{margin['low']:.2g}"
-    return f"lower bound {low}"
+    return f"lower bound {'beyond the sweep' if margin.low is None else f'{margin.low:.2g}'}"
 
 
-def _transfer_rows(run: Path) -> list[Row]:
+def _transfer_rows(run: Path, policy: Policy, found: GapResults | None) -> list[Row]:
     """One line per other engine that the gap study tried."""
-    path = run / "gap" / "results.json"
-    data = read_json(path, "sweeps") if path.is_file() else {}
-    stale = data and _stale(run, data.get("policy_sha256"))
-    found = data.get("transfers") or [{"engine": "", "verdict": "UNKNOWN", "episodes": 0}]
-    rows = []
-    for one in found:
-        why = "measured on an older policy" if stale else one.get("why", "no other engine was run")
-        rows.append(
-            Row(
-                "dynamics",
-                f"The policy exploits its physics engine (on {one['engine'] or 'another engine'})",
-                why,
-                f"success at least {one['success']['low']:.0%}" if one["episodes"] else "unknown",
-                "UNKNOWN" if stale else one["verdict"],
-                "Randomise friction and contact in training; confirm on logs of the real robot.",
-                data.get("command", f"robo-rl gap {run}"),
-            )
+    mitigation = "Randomise friction and contact in training; confirm on logs of the real robot."
+    risk = "The policy exploits its physics engine (on {})"
+    if found is None or not found.transfers:
+        why, command = "no other engine was run", f"robo-rl gap {run}"
+        unknown = ("unknown", Grade.UNKNOWN, mitigation, found.command if found else command)
+        return [Row("dynamics", risk.format("another engine"), why, *unknown)]
+    old = found.policy_sha256 != policy.digest
+    return [
+        Row(
+            "dynamics",
+            risk.format(one.engine),
+            OLDER if old else one.why,
+            f"success at least {one.success.low:.0%}" if one.episodes else "unknown",
+            Grade.UNKNOWN if old else one.verdict,
+            mitigation,
+            found.command,
         )
-    return rows
+        for one in found.transfers
+    ]
 
 
-def _safety_rows(run: Path) -> list[Row]:
-    found = sorted((run / "safety").glob("*/results.json"))
+def _safety_rows(run: Path, policy: Policy, found: tuple[SafetyResults, ...]) -> list[Row]:
     if not found:
         return [
             Row(
@@ -252,86 +246,69 @@ def _safety_rows(run: Path) -> list[Row]:
                 "The policy leaves the safe envelope under disturbances",
                 "no safety suite has been run",
                 "unknown",
-                "UNKNOWN",
+                Grade.UNKNOWN,
                 "Run it.",
                 f"robo-rl safety {run}",
             )
         ]
-    rows = []
-    for path in found:
-        data = read_json(path, *SAFETY_KEYS)
-        stale = _stale(run, data.get("policy_sha256"))
-        suite = data["suite"]["name"]
-        for name, criterion in data["criteria"].items():
-            findings = [f for f in data["findings"] if f["criterion"] == name]
-            if findings:
-                rows.append(_safety_row(suite, name, criterion, findings, data["command"], stale))
-        rows += [
-            Row(
-                "safety envelope",
-                f"{suite}: {name}",
-                why,
-                "unknown",
-                "UNKNOWN",
-                "Judge it, or say in the suite's not_for why it does not apply.",
-                data["command"],
-            )
-            for name, why in data["not_judged"].items()
-        ]
-    return rows
+    return [row for study in found for row in _judged(study, policy)]
 
 
-def _safety_row(
-    suite: str,
-    name: str,
-    criterion: dict[str, Any],
-    findings: list[dict[str, Any]],
-    command: str,
-    stale: bool,
-) -> Row:
-    colours = {"PASS": "GREEN", "INCONCLUSIVE": "AMBER", "FAIL": "RED", "ERROR": "RED"}
-    verdicts = [colours[f["verdict"]] for f in findings]
-    grade = worst(verdicts)
-    if not criterion["required"] and grade == Grade.RED:
+def _judged(study: SafetyResults, policy: Policy) -> list[Row]:
+    """One line per criterion of a suite, judged or not."""
+    old, rows = study.policy_sha256 != policy.digest, []
+    for name in study.criteria:
+        if findings := [f for f in study.findings if f.criterion == name]:
+            rows.append(_safety_row(study, name, findings, old))
+    return rows + [
+        Row(
+            "safety envelope",
+            f"{study.suite.name}: {name}",
+            why,
+            "unknown",
+            Grade.UNKNOWN,
+            "Judge it, or say in the suite's not_for why it does not apply.",
+            study.command,
+        )
+        for name, why in study.not_judged.items()
+    ]
+
+
+def _safety_row(study: SafetyResults, name: str, findings: list[Finding], old: bool) -> Row:
+    criterion = study.criteria[name]
+    grade = worst(grade_of(f.verdict) for f in findings)
+    if not criterion.required and grade is Grade.RED:
         grade = Grade.AMBER
     bad = [
-        f"{f['scenario']} {f['failures']}/{f['episodes']}"
-        for f in findings
-        if f["verdict"] != "PASS"
+        f"{f.scenario} {f.failures}/{f.episodes}" for f in findings if f.verdict is not Verdict.PASS
     ]
     evidence = f"{len(findings) - len(bad)} of {len(findings)} scenarios pass" + (
         f"; not: {', '.join(bad)}" if bad else ""
     )
-    high = max(f["failure_rate"]["high"] for f in findings)
-    if stale:
-        grade, evidence = Grade.UNKNOWN, "measured on an older policy"
+    high = max(f.failure_rate.high for f in findings)
     return Row(
         "safety envelope",
-        f"{suite}: {name.replace('_', ' ')}: {findings[0]['threshold']}",
-        evidence,
-        f"failure rate at most {high:.0%}, {criterion['max_rate']:.0%} allowed",
-        grade,
-        criterion["reason"],
-        command,
+        f"{study.suite.name}: {name.replace('_', ' ')}: {findings[0].threshold}",
+        OLDER if old else evidence,
+        f"failure rate at most {high:.0%}, {criterion.max_rate:.0%} allowed",
+        Grade.UNKNOWN if old else grade,
+        criterion.reason,
+        study.command,
     )
 
 
-def _evidence_rows(run: Path) -> list[Row]:
-    policy = load_policy(run)
+def _seeds_row(run: Path, policy: Policy) -> Row:
     env, algo, reward = (policy.contract.get(k) for k in ("env", "algo", "reward"))
     seeds = len(trained_seeds(run, policy))
-    return [
-        Row(
-            "evidence",
-            "The result is the luck of one training seed",
-            f"{seeds} training run(s) of this configuration lie beside this one",
-            f"{LEAST_SEEDS} seeds",
-            "GREEN" if seeds >= LEAST_SEEDS else "AMBER",
-            "Train more seeds and compare them.",
-            f"robo-rl compare env={env} algo={algo} reward={reward} seeds={LEAST_SEEDS}",
-        ),
-        _regression_row(run),
-    ]
+    return Row(
+        "evidence",
+        "The result is the luck of one training seed",
+        f"{seeds} training run(s) of this configuration lie beside this one",
+        f"{LEAST_SEEDS} seeds",
+        Grade.GREEN if seeds >= LEAST_SEEDS else Grade.AMBER,
+        "Train more seeds and compare them.",
+        f"robo-rl compare env={env} algo={algo} reward={reward} seeds={LEAST_SEEDS}",
+    )
 
 
 def trained_seeds(run: Path, policy: Policy) -> set[Any]:
@@ -348,18 +325,16 @@ def trained_seeds(run: Path, policy: Policy) -> set[Any]:
     return found
 
 
-def _regression_row(run: Path) -> Row:
+def _regression_row(run: Path, policy: Policy, studies: tuple[SafetyResults, ...]) -> Row:
     """The worst regression verdict of the safety studies that had a baseline."""
-    found = sorted((run / "safety").glob("*/results.json"))
-    studies = [read_json(path, *SAFETY_KEYS) for path in found]
-    compared = [data for data in studies if data.get("baseline")]
+    compared = [(study, study.baseline) for study in studies if study.baseline]
     grade, evidence = Grade.UNKNOWN, "no baseline was given"
     if compared:
-        grade = worst(map(_regression_grade, compared))
-        evidence = "; ".join(map(_regression_words, compared))
-    if any(_stale(run, data.get("policy_sha256")) for data in compared):
-        grade, evidence = Grade.UNKNOWN, "measured on an older policy"
-    elif any(data["baseline"]["policy_sha256"] == data["policy_sha256"] for data in compared):
+        grade = worst(_regression_grade(*pair) for pair in compared)
+        evidence = "; ".join(_regression_words(*pair) for pair in compared)
+    if any(study.policy_sha256 != policy.digest for study, _ in compared):
+        grade, evidence = Grade.UNKNOWN, OLDER
+    elif any(old.policy_sha256 == study.policy_sha256 for study, old in compared):
         grade, evidence = Grade.UNKNOWN, "the baseline is this very policy, which shows nothing"
     return Row(
         "evidence",
@@ -372,21 +347,19 @@ def _regression_row(run: Path) -> Row:
     )
 
 
-def _regression_grade(data: dict[str, Any]) -> Grade:
-    verdicts = {r["verdict"] for r in data["regressions"] if r["required"]}
-    if data["baseline"]["error"] or "ERROR" in verdicts or not verdicts:
+def _regression_grade(study: SafetyResults, baseline: Against) -> Grade:
+    verdicts = {r.verdict for r in study.regressions if r.required}
+    if baseline.error or Verdict.ERROR in verdicts or not verdicts:
         return Grade.UNKNOWN
-    if "FAIL" in verdicts:
-        return Grade.RED
-    return Grade.AMBER if "INCONCLUSIVE" in verdicts else Grade.GREEN
+    return worst(map(grade_of, verdicts))
 
 
-def _regression_words(data: dict[str, Any]) -> str:
-    against = f"{data['suite']['name']} against {data['baseline']['run']}"
-    if data["baseline"]["error"]:
-        return f"{against}: {data['baseline']['error']}"
-    required = [r for r in data["regressions"] if r["required"]]
-    bad = [f"{r['criterion']} in {r['scenario']}" for r in required if r["verdict"] != "PASS"]
+def _regression_words(study: SafetyResults, baseline: Against) -> str:
+    against = f"{study.suite.name} against {baseline.run}"
+    if baseline.error:
+        return f"{against}: {baseline.error}"
+    required = [r for r in study.regressions if r.required]
+    bad = [f"{r.criterion} in {r.scenario}" for r in required if r.verdict is not Verdict.PASS]
     shown = f"; not: {', '.join(bad[:4])}" if bad else ""
     return f"{against}: {len(required) - len(bad)} of {len(required)} comparisons pass{shown}"
 
@@ -398,16 +371,12 @@ def _ladder_rows() -> list[Row]:
             f"{k + 1}. {name}",
             "not done",
             "sign-off by name",
-            "UNKNOWN",
+            Grade.UNKNOWN,
             what,
             "on the robot",
         )
         for k, (name, what) in enumerate(LADDER)
     ]
-
-
-def _stale(run: Path, digest: Any) -> bool:
-    return digest != load_policy(run).digest
 
 
 def write(made: Checklist, folder: Path, command: str) -> Path:
@@ -421,8 +390,8 @@ def write(made: Checklist, folder: Path, command: str) -> Path:
             if r.section == name
         )
         sections.append(report.Section(name.capitalize(), (report.Grid(columns, lines),)))
-    counts = {v: sum(r.verdict == v for r in made.rows) for v in map(str, SEVERITY)}
-    why = f"{report.tally(counts)} of {len(made.rows)} lines. UNKNOWN is never a pass."
+    counts = tally(row.verdict for row in made.rows)
+    why = f"{tally_words(counts)} of {len(made.rows)} lines. UNKNOWN is never a pass."
     sections.append(report.reproduce(command, contract.versions()))
     described = made.policy.contract
     title = (

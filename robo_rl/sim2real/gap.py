@@ -21,6 +21,7 @@ from robo_rl.rollouts.success import Success, success_of
 from robo_rl.scenarios.schema import stack
 from robo_rl.sim2real.profiles import Profile, load_profile
 from robo_rl.sim2real.transfer import ENGINES, Transfer, transfer
+from robo_rl.verdicts import Grade
 
 GAP_SEED = 8_000_003
 EPISODES, LEVELS = 32, 6  # of each departure, unless asked otherwise
@@ -47,7 +48,7 @@ class Sweep(NamedTuple):
     retention: NDArray[np.float64]  # mean return / nominal mean return
     breaking: Interval  # inf: did not break within the sweep
     margin: Interval | None  # breaking point / measured magnitude
-    verdict: str
+    verdict: Grade
     why: str
 
 
@@ -251,7 +252,7 @@ def _untested(sweep: Sweep, plan: _Plan, env: Environment) -> Sweep:
     if plan.acts_by_s < run_s:
         return sweep
     why = f"not tested: it acts {plan.acts_by_s:g} s after the start of {run_s:g} s episodes"
-    return sweep._replace(verdict="UNKNOWN", why=why)
+    return sweep._replace(verdict=Grade.UNKNOWN, why=why)
 
 
 def _too_short(env: Environment, nominal: Environment) -> str:
@@ -264,9 +265,9 @@ def _too_short(env: Environment, nominal: Environment) -> str:
 
 def _only_failures(found: Judged, short: str) -> Judged:
     """The finding; UNKNOWN where it is no failure and the episodes were too short for more."""
-    if not short or found.verdict not in ("GREEN", "AMBER"):
+    if not short or found.verdict not in (Grade.GREEN, Grade.AMBER):
         return found
-    return found._replace(verdict="UNKNOWN", why=f"{short}; {found.why}")
+    return found._replace(verdict=Grade.UNKNOWN, why=f"{short}; {found.why}")
 
 
 def _sweep(
@@ -337,21 +338,21 @@ def crossing(magnitudes: NDArray[np.float64], rates: NDArray[np.float64], floor:
     return float(magnitudes[k - 1] + share * (magnitudes[k] - magnitudes[k - 1]))
 
 
-def margin_verdict(margin: Interval | None, largest: float | None) -> tuple[str, str]:
+def margin_verdict(margin: Interval | None, largest: float | None) -> tuple[Grade, str]:
     """GREEN where the margin's lower bound is at least 2, AMBER at least 1, RED below.
 
     What did not break is known up to the largest multiple that was tried, and no further. UNKNOWN
     where nobody measured the magnitude, or it was not reached.
     """
     if margin is None or largest is None:
-        return "UNKNOWN", "the real magnitude has not been measured"
+        return Grade.UNKNOWN, "the real magnitude has not been measured"
     text = f"breaks at {bounded_text(margin, largest)} times the measured magnitude"
     shown = min(margin.low, largest)
     if shown >= GREEN_MARGIN:
-        return "GREEN", text
+        return Grade.GREEN, text
     if shown >= AMBER_MARGIN:
-        return "AMBER", text
-    return ("RED" if math.isfinite(margin.low) else "UNKNOWN"), text
+        return Grade.AMBER, text
+    return (Grade.RED if math.isfinite(margin.low) else Grade.UNKNOWN), text
 
 
 def bounded_text(margin: Interval, largest: float) -> str:

@@ -12,7 +12,7 @@ from robo_rl.report import plots
 from robo_rl.rollouts.statistics import Interval, rate_bounds
 from robo_rl.sim2real.gap import SUCCESS_FLOOR, TOGETHER, GapResult, Sweep, bounded_text
 from robo_rl.sim2real.transfer import RETURN_GREEN
-from robo_rl.verdicts import SEVERITY, Grade, worst
+from robo_rl.verdicts import SEVERITY, Grade, tally, tally_words, worst
 
 
 def write(result: GapResult, folder: Path, command: str) -> Path:
@@ -24,20 +24,14 @@ def most_critical_first(result: GapResult) -> list[Sweep]:
     """Sweeps by verdict, within a verdict by margin: its lower bound, then itself."""
 
     def urgency(s: Sweep) -> tuple[int, tuple[float, ...]]:
-        return SEVERITY.index(Grade(s.verdict)), s.margin[:2] if s.margin else (0.0, 0.0)
+        return SEVERITY.index(s.verdict), s.margin[:2] if s.margin else (0.0, 0.0)
 
     return sorted(result.sweeps, key=urgency)
 
 
-def grades_of(result: GapResult) -> list[str]:
+def grades_of(result: GapResult) -> list[Grade]:
     """The verdict on every departure, other physics engines included."""
     return [found.verdict for found in (*result.sweeps, *result.transfers)]
-
-
-def counts_of(result: GapResult) -> dict[str, int]:
-    """How many departures, other physics engines included, got each verdict."""
-    verdicts = grades_of(result)
-    return {str(v): verdicts.count(v) for v in SEVERITY}
 
 
 def breaks_first(result: GapResult) -> str:
@@ -52,7 +46,7 @@ def breaks_first(result: GapResult) -> str:
 
 
 def _report(result: GapResult, command: str) -> report.Report:
-    ranked, counts = most_critical_first(result), counts_of(result)
+    ranked, counts = most_critical_first(result), tally(grades_of(result))
     table = report.Grid(
         (
             "departure",
@@ -84,7 +78,7 @@ def _report(result: GapResult, command: str) -> report.Report:
         "terrain, deformable contact, heat and wear",
     ]
     total = sum(counts.values())
-    why = f"{report.tally(counts)} of {total} departures, other physics engines included."
+    why = f"{tally_words(counts)} of {total} departures, other physics engines included."
     if result.nominal_success.low < SUCCESS_FLOOR:
         why += (
             f" Undisturbed, {result.nominal_success.point:.0%} of {result.episodes} episodes "

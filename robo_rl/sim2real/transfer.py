@@ -16,6 +16,7 @@ from robo_rl.policy.stored import Policy
 from robo_rl.rollouts.play import episode_keys, rollout
 from robo_rl.rollouts.statistics import Interval, rate_bounds
 from robo_rl.rollouts.success import Success
+from robo_rl.verdicts import Grade
 
 ENGINES = ("bullet",)  # that run on CPU at a useful speed
 EPISODES = 16  # the fewest of which all succeeding shows a rate of 80 % at 95 %, and two more
@@ -30,7 +31,7 @@ class Transfer(NamedTuple):
     successes: int
     success: Interval  # exact, one-sided 95 % bounds
     retention: float | None  # mean return there / mean return of the same episodes here
-    verdict: str
+    verdict: Grade
     why: str
 
 
@@ -54,7 +55,7 @@ def transfer(
     try:
         env = make(home.name, home.layer, episode_s=home.mdp.episode_s, engine=engine)
     except UserError as reason:
-        return Transfer(engine, 0, 0, Interval(0.0, 0.0, 1.0), None, "UNKNOWN", str(reason))
+        return Transfer(engine, 0, 0, Interval(0.0, 0.0, 1.0), None, Grade.UNKNOWN, str(reason))
     track = rollout(env, policy, episode_keys(seed, n), None, on_progress)
     successes = int(criterion.of(env, track).sum())
     low, high = rate_bounds(successes, n)
@@ -65,8 +66,8 @@ def transfer(
     return Transfer(engine, n, successes, Interval(low, successes / n, high), kept, verdict, why)
 
 
-def transfer_verdict(low: float, rate: float, kept: float, floor: float) -> str:
+def transfer_verdict(low: float, rate: float, kept: float, floor: float) -> Grade:
     """GREEN, AMBER or RED from the success rate, its lower bound and the return kept."""
     if low >= floor and kept >= RETURN_GREEN:
-        return "GREEN"
-    return "AMBER" if rate >= floor else "RED"
+        return Grade.GREEN
+    return Grade.AMBER if rate >= floor else Grade.RED

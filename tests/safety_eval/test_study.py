@@ -6,7 +6,9 @@ controller, so that nothing has to be trained.
 
 import json
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 from robo_rl import errors
 from robo_rl.envs.step import make
 from robo_rl.safety_eval import replay as replaying
-from robo_rl.safety_eval import study, study_report
+from robo_rl.safety_eval import results, study, study_report
 from robo_rl.safety_eval.evidence import cover, criterion_values, said
 from robo_rl.safety_eval.suite import Outcome
 from robo_rl.sim2real import checklist
@@ -411,6 +413,15 @@ def test_only_trained_policies_of_the_same_configuration_count_as_seeds(pole, tm
     assert row.evidence.startswith("1 training run(s)") and row.verdict == "AMBER"
 
 
+def test_what_a_safety_study_found_is_what_is_read_of_it(fallen):
+    run, result, _ = fallen
+    (found,) = results.load(run)
+    assert found.findings == result.findings
+    assert (found.suite.name, found.baseline) == (result.suite.name, None)
+    assert found.policy_sha256 == result.policy.digest
+    assert set(found.criteria) == set(result.coverage.criteria)
+
+
 def test_evidence_of_an_older_policy_is_unknown(fallen, pole):
     run, _, _ = fallen
     store(run, pole, balancing_network(pole))
@@ -422,5 +433,13 @@ def test_a_file_that_is_no_studys_results_is_said_by_the_checklist(pole, tmp_pat
     run = store(tmp_path / "p", pole, balancing_network(pole))
     (run / "gap").mkdir()
     (run / "gap" / "results.json").write_text("{}")
-    with pytest.raises(errors.UserError, match=r"gap/results\.json: .* sweeps missing"):
+    with pytest.raises(errors.UserError, match=r"gap/results\.json: .* sweeps.* missing"):
+        checklist.checklist(run)
+
+
+def test_a_verdict_that_nobody_knows_is_said_by_the_checklist(fallen, tmp_path):
+    run = Path(shutil.copytree(fallen[0], tmp_path / "copy"))
+    path = run / "safety" / "small" / "results.json"
+    path.write_text(path.read_text().replace('"verdict": "FAIL"', '"verdict": "FALL"'))
+    with pytest.raises(errors.UserError, match=r"findings\.\d+\.verdict: .*'PASS'.*'FALL'"):
         checklist.checklist(run)
