@@ -100,7 +100,8 @@ def _infer_armature(source: Source, gains: dict[str, dict[str, float]]) -> None:
         source.assume(
             "drives.armature",
             "stiffness / (2 pi 10 Hz)^2 where the model has none: damping is 4 stiffness /"
-            " (2 pi 10 Hz) in every joint, so the gains follow mjlab's rule for a known armature",
+            " (2 pi 10 Hz) in every joint, so the gains follow mjlab's rule for a known armature."
+            " Set on the compiled model, so that contacts stay as stiff as the file has them",
         )
 
 

@@ -73,9 +73,7 @@ def gather(asked: Asked) -> Gathered:
 def _from_yaml(asked: Asked, path: Path) -> Gathered:
     data = read_data(path)
     if data.get("format") == FORMAT or "observation" in data:
-        source = _own_mapping(path)
-        source.policy = asked.policy
-        return _complete(asked, source)
+        return _complete(asked, _own_mapping(path))
     if unitree_gym.fits(data):
         policy, model = unitree_gym.files(path, data)
         robot = asked.robot or model
@@ -166,7 +164,7 @@ def _with_armature(
     if not bare:
         source.said.pop("drives.armature", None)
         return mapping
-    drives = mapping.drives.model_copy(update={"armature": bare})
+    drives = mapping.drives.model_copy(update={"armature": bare, "armature_is_late": True})
     return mapping.model_copy(update={"drives": drives})
 
 

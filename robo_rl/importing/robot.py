@@ -239,6 +239,7 @@ class _Robot:
         given = {
             key: per_joint(value, self.mapping.joints, f"drives.{key}") if value is not None else {}
             for key, value in self.mapping.drives
+            if key != "armature_is_late"
         }
         offset, scale = targets(self.mapping)
         made = []
@@ -313,6 +314,7 @@ class _Robot:
             "span": float(span),
             "limit": limit,
             "armature": given["armature"].get(joint),
+            "armature_is_late": self.mapping.drives.armature_is_late or None,
             "friction": given["friction"].get(joint),
             "joint_damping": given["joint_damping"].get(joint),
         }

@@ -16,6 +16,7 @@ from robo_rl.importing.source import Source
 from robo_rl.policy import contract
 from robo_rl.policy.mapping import Mapping, compile_mapping, default_pose
 from robo_rl.policy.stored import AnyNetwork, Policy, Wired, load_policy, save_policy
+from robo_rl.robots.published import Published
 
 KIND = "imported"
 
@@ -67,9 +68,7 @@ def _write(folder: Path, gathered: Gathered) -> Mapping:
     published = gathered.published
     assert published
     place = folder / content.ROBOT
-    stem = Path(published.main).parent.name + "-" + Path(published.main).stem
-    stem = stem.strip("-.") if Path(published.main).stem == "scene" else Path(published.main).stem
-    built = robots.build(place, stem, published, mapping, gathered.source)
+    built = robots.build(place, _stem(published), published, mapping, gathered.source)
     content.open_run(folder)
     try:
         env = make(built.name, mapping.reward)
@@ -84,6 +83,13 @@ def _write(folder: Path, gathered: Gathered) -> Mapping:
     finally:
         content.close_run(folder)
     return mapping
+
+
+def _stem(published: Published) -> str:
+    """What to call the robot: its model's file, or the model's own name behind a scene."""
+    stem = Path(published.main).stem
+    own = str(published.spec.modelname)
+    return own if stem.startswith("scene") and own not in ("", "MuJoCo Model") else stem
 
 
 def wire(mapping: Mapping, env: Environment, actuators: tuple[robots.Actuator, ...]) -> Wired:

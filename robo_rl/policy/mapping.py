@@ -107,6 +107,7 @@ class Drives(Model):
     damping: PerJoint | None = None
     limit: PerJoint | None = None  # largest force
     armature: PerJoint | None = None
+    armature_is_late: bool = False  # set on the compiled model; its contact constants stay
     friction: PerJoint | None = None
     joint_damping: PerJoint | None = None
 

@@ -33,6 +33,7 @@ class Drive(BaseModel):
     span: PositiveFloat
     limit: PositiveFloat | None = None  # largest force; None: that of the model, if it has one
     armature: float | None = Field(default=None, ge=0)  # None: the model's
+    armature_is_late: bool = False  # set on the compiled model: contact constants stay the file's
     friction: float | None = Field(
         default=None, ge=0
     )  # dry friction of the joint; None: the model's
@@ -67,7 +68,7 @@ def set_drives(spec: Any, drives: tuple[Drive, ...], where: str) -> None:
             raise UserError(f"{where}: drives: no joint named {drive.joint!r}.")
         joint = joints[drive.joint]
         for field, value in (
-            ("armature", drive.armature),
+            ("armature", None if drive.armature_is_late else drive.armature),
             ("frictionloss", drive.friction),
             ("damping", drive.joint_damping),
         ):
@@ -80,6 +81,16 @@ def set_drives(spec: Any, drives: tuple[Drive, ...], where: str) -> None:
             spec.delete(other)
         _set_actuator(own, drive)
     _fit_keyframes(spec)
+
+
+def set_late_armature(model: mujoco.MjModel, drives: tuple[Drive, ...]) -> None:
+    """Rotor inertias that deployment code sets on a compiled model and no constant follows.
+
+    MuJoCo derives how stiff a contact is from the inertias that a model is compiled with.
+    """
+    for drive in drives:
+        if drive.armature_is_late and drive.armature is not None:
+            model.dof_armature[model.joint(drive.joint).dofadr[0]] = drive.armature
 
 
 def _actuators_of(spec: Any, joint: str) -> list[Any]:

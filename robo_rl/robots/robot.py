@@ -14,7 +14,7 @@ from robo_rl import content, errors
 from robo_rl.engines.base import Tracking
 from robo_rl.robots import changes
 from robo_rl.robots.channels import Channel, describe_channels
-from robo_rl.robots.drives import Drive, Physics, set_drives, set_physics
+from robo_rl.robots.drives import Drive, Physics, set_drives, set_late_armature, set_physics
 from robo_rl.robots.surroundings import Lidar
 from robo_rl.robots.terrain import Terrain
 
@@ -178,7 +178,9 @@ def _compile(file: RobotFile, beside: Path, terrain: Terrain | None) -> mujoco.M
         _contact(spec, f"force/{geom}", geom, file.ground, mujoco.mjtConDataField.mjCONDATA_FORCE)
     for geom in file.forbidden_contacts:
         _contact(spec, f"contact/{geom}", geom, file.ground, mujoco.mjtConDataField.mjCONDATA_FOUND)
-    return spec.compile()
+    model = spec.compile()
+    set_late_armature(model, file.drives)
+    return model
 
 
 NET_FORCE = 3  # the contact sensor's reduction that sums all contacts, in the world frame
