@@ -230,7 +230,7 @@ class _Robot:
         if servo:
             if gear != 1.0:
                 raise UserError(f"actuator of joint {joint!r}: a servo with gear {gear:g}.")
-            return Motor(True, gain, float(-bias[2]), limit, low, high)
+            return Motor(True, gain, float(abs(bias[2])), limit, low, high)
         return Motor(False, 0.0, 0.0, limit, low, high)
 
     def _drives(self) -> list[dict[str, Any]]:

@@ -113,6 +113,7 @@ def _set_actuator(actuator: Any, drive: Drive) -> None:
     actuator.biasprm = bias + [0.0] * 7
     actuator.gear = [1.0] + [0.0] * 5
     actuator.ctrlrange = [drive.neutral - drive.span, drive.neutral + drive.span]
+    actuator.inheritrange = 0.0
     actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
     if drive.limit is not None:
         actuator.forcerange = [-drive.limit, drive.limit]
