@@ -1,6 +1,7 @@
-"""Which part of a compiled model is what: the base, the ground, the home, what is tied to what."""
+"""Which part of a model is what: the base, the ground, the home, what is tied to what."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -197,3 +198,36 @@ def gap_m(model: mujoco.MjModel, home: np.ndarray, ground: int) -> float:
         ),
         default=0.0,
     )
+
+
+def joints_of(body: Any) -> list[Any]:
+    """Every joint of a body of a spec and of those below it."""
+    return [*body.joints, *(j for child in body.bodies for j in joints_of(child))]
+
+
+def bounded(joint: Any) -> bool:
+    """Whether a joint of a spec has a range."""
+    return joint.range[0] < joint.range[1]
+
+
+def needs(spec: mujoco.MjSpec, geom: Any) -> str:
+    """What a body would lose with a geom; empty if it is only drawn."""
+    paired = {name for pair in spec.pairs for name in (pair.geomname1, pair.geomname2)}
+    if geom.contype or geom.conaffinity or (geom.name and geom.name in paired):
+        return "would lose its contact"
+    always = spec.compiler.inertiafromgeom == mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_TRUE
+    never = spec.compiler.inertiafromgeom == mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_FALSE
+    first, last = spec.compiler.inertiagrouprange
+    weighs = geom.density != 0 if np.isnan(geom.mass) else geom.mass != 0
+    static = not _jointed(geom.parent)
+    if (always or not (never or geom.parent.explicitinertial)) and weighs and not static:
+        return "would lose its inertia" if first <= geom.group <= last else ""
+    return ""
+
+
+def _jointed(body: Any) -> bool:
+    while body is not None and body.name != "world":
+        if body.joints:
+            return True
+        body = body.parent
+    return False
