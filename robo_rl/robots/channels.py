@@ -1,5 +1,6 @@
 """The channels of a sample: what each number is called, which sensor reads it, in which unit."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import mujoco
@@ -26,6 +27,23 @@ UNITS = {
 
 
 RANGE = ("range", "m")  # of a lidar
+_S = mujoco.mjtSensor
+# What the model's own sensors are: what noise on the IMU or the encoders reaches.
+OWN = {
+    _S.mjSENS_GYRO: ("base_angular_velocity", "rad/s", 1.0),
+    _S.mjSENS_FRAMEANGVEL: ("base_angular_velocity", "rad/s", 1.0),
+    _S.mjSENS_VELOCIMETER: ("base_linear_velocity", "m/s", 1.0),
+    _S.mjSENS_FRAMELINVEL: ("base_linear_velocity", "m/s", 1.0),
+    _S.mjSENS_FRAMEQUAT: ("base_orientation", "rad", 0.5),
+    _S.mjSENS_ACCELEROMETER: ("base_linear_acceleration", "m/s2", 1.0),
+    _S.mjSENS_JOINTPOS: ("joint_position", "rad", 1.0),
+    _S.mjSENS_ACTUATORPOS: ("joint_position", "rad", 1.0),
+    _S.mjSENS_JOINTVEL: ("joint_velocity", "rad/s", 1.0),
+    _S.mjSENS_ACTUATORVEL: ("joint_velocity", "rad/s", 1.0),
+}
+SCALAR = {_S.mjSENS_JOINTPOS: "pos", _S.mjSENS_ACTUATORPOS: "pos"}
+SCALAR |= {_S.mjSENS_JOINTVEL: "vel", _S.mjSENS_ACTUATORVEL: "vel"}
+SHAPES = {int(mujoco.mjtJoint.mjJNT_HINGE): "hinge", int(mujoco.mjtJoint.mjJNT_SLIDE): "slide"}
 
 
 def known() -> tuple[str, ...]:
@@ -38,23 +56,56 @@ def known() -> tuple[str, ...]:
 
 
 def describe_channels(
-    model: mujoco.MjModel, base_joints: tuple[str, ...], frames: tuple[str, ...] = ()
+    model: mujoco.MjModel,
+    base_joints: tuple[str, ...],
+    frames: tuple[str, ...] = (),
+    more: Mapping[str, int] | None = None,
 ) -> tuple[Channel, ...]:
-    """One Channel per number of a sample: qpos, qvel, constraint force, sensors."""
+    """One Channel per number of a sample: qpos, qvel, constraint force, sensors.
+
+    more: readings that follow the frames, and how many numbers each has.
+    """
     joints = [model.joint(i) for i in range(model.njnt)]
     position = [c for j in joints for c in _joint(j, "pos", j.name in base_joints)]
     velocity = [c for j in joints for c in _joint(j, "vel", j.name in base_joints)]
     force = [Channel(f"{c.name[:-4]}.force", "constraint_force", "N m", 1.0) for c in velocity]
-    sensors = [model.sensor(i) for i in range(model.nsensor)]
-    extra = [
-        Channel(s.name if s.dim[0] == 1 else f"{s.name}[{k}]", "sensor", "as declared", 1.0)
-        for s in sensors
-        for k in range(int(s.dim[0]))
-    ]
+    extra = [c for i in range(model.nsensor) for c in _sensor(model, i)]
     places = [
         Channel(f"{name}.{axis}", "frame_position", "m", 1.0) for name in frames for axis in "xyz"
     ]
-    return (*position, *velocity, *force, *extra, *places)
+    apart = [c for name, size in (more or {}).items() for c in _numbered(name, size)]
+    return (*position, *velocity, *force, *extra, *places, *apart)
+
+
+def _sensor(model: mujoco.MjModel, index: int) -> list[Channel]:
+    """The channels of one of the model's own sensors, in the group of what it reads."""
+    sensor = model.sensor(index)
+    kind = mujoco.mjtSensor(int(model.sensor_type[index]))
+    group, unit, share = OWN.get(kind, ("sensor", "as declared", 1.0))
+    if kind in SCALAR:
+        joint = _joint_of(model, index)
+        if joint is None or int(model.jnt_type[joint]) not in SHAPES:
+            group, unit = "sensor", "as declared"
+        else:
+            unit = UNITS[SHAPES[int(model.jnt_type[joint])], SCALAR[kind]]
+    return _numbered(sensor.name, int(sensor.dim[0]), group, unit, share)
+
+
+def _numbered(
+    name: str, size: int, group: str = "sensor", unit: str = "as declared", share: float = 1.0
+) -> list[Channel]:
+    names = [name] if size == 1 else [f"{name}[{k}]" for k in range(size)]
+    return [Channel(n, group, unit, share) for n in names]
+
+
+def _joint_of(model: mujoco.MjModel, sensor: int) -> int | None:
+    """The joint that a sensor reads, itself or through its actuator; None where it is neither."""
+    at = int(model.sensor_objid[sensor])
+    if int(model.sensor_objtype[sensor]) != int(mujoco.mjtObj.mjOBJ_ACTUATOR):
+        return at
+    kind, gear = model.actuator_trntype[at], model.actuator_gear[at, 0]
+    direct = kind in (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
+    return int(model.actuator_trnid[at, 0]) if direct and gear == 1.0 else None
 
 
 def _joint(joint: Any, what: str, base: bool) -> list[Channel]:
