@@ -193,7 +193,10 @@ def _contact_sensors(model: mujoco.MjModel) -> dict[int, tuple[int, np.ndarray]]
     kinds = model.sensor_type == int(mujoco.mjtSensor.mjSENS_CONTACT)
     net = kinds & (model.sensor_intprm[:, 1] == NET_FORCE)
     return {
-        int(i): (int(model.sensor_objid[i]), np.isin(np.arange(model.ngeom), partners(model, int(i))))
+        int(i): (
+            int(model.sensor_objid[i]),
+            np.isin(np.arange(model.ngeom), partners(model, int(i))),
+        )
         for i in np.flatnonzero(net)
     }
 

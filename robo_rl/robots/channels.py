@@ -31,16 +31,22 @@ _S = mujoco.mjtSensor
 # What the model's own sensors are: what noise on the IMU or the encoders reaches.
 OWN = {
     _S.mjSENS_GYRO: ("base_angular_velocity", "rad/s", 1.0),
+    _S.mjSENS_ACCELEROMETER: ("base_linear_acceleration", "m/s2", 1.0),
     _S.mjSENS_FRAMEANGVEL: ("base_angular_velocity", "rad/s", 1.0),
     _S.mjSENS_VELOCIMETER: ("base_linear_velocity", "m/s", 1.0),
     _S.mjSENS_FRAMELINVEL: ("base_linear_velocity", "m/s", 1.0),
+    _S.mjSENS_FRAMEPOS: ("base_position", "m", 1.0),
     _S.mjSENS_FRAMEQUAT: ("base_orientation", "rad", 0.5),
-    _S.mjSENS_ACCELEROMETER: ("base_linear_acceleration", "m/s2", 1.0),
+    _S.mjSENS_FRAMEXAXIS: ("base_orientation", "rad", 1.0),
+    _S.mjSENS_FRAMEYAXIS: ("base_orientation", "rad", 1.0),
+    _S.mjSENS_FRAMEZAXIS: ("base_orientation", "rad", 1.0),
     _S.mjSENS_JOINTPOS: ("joint_position", "rad", 1.0),
     _S.mjSENS_ACTUATORPOS: ("joint_position", "rad", 1.0),
     _S.mjSENS_JOINTVEL: ("joint_velocity", "rad/s", 1.0),
     _S.mjSENS_ACTUATORVEL: ("joint_velocity", "rad/s", 1.0),
 }
+INERTIAL = (_S.mjSENS_GYRO, _S.mjSENS_ACCELEROMETER)  # an IMU, wherever it is fixed
+OF_BASE = {kind for kind, (group, _, _) in OWN.items() if group.startswith("base")} - {*INERTIAL}
 SCALAR = {_S.mjSENS_JOINTPOS: "pos", _S.mjSENS_ACTUATORPOS: "pos"}
 SCALAR |= {_S.mjSENS_JOINTVEL: "vel", _S.mjSENS_ACTUATORVEL: "vel"}
 SHAPES = {int(mujoco.mjtJoint.mjJNT_HINGE): "hinge", int(mujoco.mjtJoint.mjJNT_SLIDE): "slide"}
@@ -52,6 +58,7 @@ def known() -> tuple[str, ...]:
     pairs = {(BASE[key], unit) for key, unit in UNITS.items()}
     pairs |= {(joints[what], unit) for (_, what), unit in UNITS.items()}
     pairs |= {("frame_position", "m"), ("constraint_force", "N m"), RANGE}
+    pairs |= {(group, unit) for group, unit, _ in OWN.values()}
     return tuple(sorted(f"{group} {unit}" for group, unit in pairs))
 
 
@@ -59,17 +66,19 @@ def describe_channels(
     model: mujoco.MjModel,
     base_joints: tuple[str, ...],
     frames: tuple[str, ...] = (),
+    base_body: int = 0,
     more: Mapping[str, int] | None = None,
 ) -> tuple[Channel, ...]:
     """One Channel per number of a sample: qpos, qvel, constraint force, sensors.
 
-    more: readings that follow the frames, and how many numbers each has.
+    base_body: what a frame sensor has to be fixed to, to be one of the base. more: readings that
+    follow the frames, and how many numbers each has.
     """
     joints = [model.joint(i) for i in range(model.njnt)]
     position = [c for j in joints for c in _joint(j, "pos", j.name in base_joints)]
     velocity = [c for j in joints for c in _joint(j, "vel", j.name in base_joints)]
     force = [Channel(f"{c.name[:-4]}.force", "constraint_force", "N m", 1.0) for c in velocity]
-    extra = [c for i in range(model.nsensor) for c in _sensor(model, i)]
+    extra = [c for i in range(model.nsensor) for c in _sensor(model, i, base_body)]
     places = [
         Channel(f"{name}.{axis}", "frame_position", "m", 1.0) for name in frames for axis in "xyz"
     ]
@@ -77,11 +86,14 @@ def describe_channels(
     return (*position, *velocity, *force, *extra, *places, *apart)
 
 
-def _sensor(model: mujoco.MjModel, index: int) -> list[Channel]:
+def _sensor(model: mujoco.MjModel, index: int, base_body: int) -> list[Channel]:
     """The channels of one of the model's own sensors, in the group of what it reads."""
     sensor = model.sensor(index)
     kind = mujoco.mjtSensor(int(model.sensor_type[index]))
-    group, unit, share = OWN.get(kind, ("sensor", "as declared", 1.0))
+    unknown = ("sensor", "as declared", 1.0)
+    group, unit, share = OWN.get(kind, unknown)
+    if kind in OF_BASE and _fixed_to(model, index) != int(model.body_weldid[base_body]):
+        group, unit, share = unknown
     if kind in SCALAR:
         joint = _joint_of(model, index)
         if joint is None or int(model.jnt_type[joint]) not in SHAPES:
@@ -96,6 +108,17 @@ def _numbered(
 ) -> list[Channel]:
     names = [name] if size == 1 else [f"{name}[{k}]" for k in range(size)]
     return [Channel(n, group, unit, share) for n in names]
+
+
+def _fixed_to(model: mujoco.MjModel, sensor: int) -> int:
+    """The body that the frame of a sensor moves with, as body_weldid counts them."""
+    at, kind = int(model.sensor_objid[sensor]), int(model.sensor_objtype[sensor])
+    owner = {
+        int(mujoco.mjtObj.mjOBJ_SITE): model.site_bodyid,
+        int(mujoco.mjtObj.mjOBJ_GEOM): model.geom_bodyid,
+        int(mujoco.mjtObj.mjOBJ_CAMERA): model.cam_bodyid,
+    }
+    return int(model.body_weldid[owner[kind][at] if kind in owner else at])
 
 
 def _joint_of(model: mujoco.MjModel, sensor: int) -> int | None:

@@ -175,7 +175,8 @@ def load_robot(name: str, terrain: Terrain | None = None) -> Robot:
     problems.check(bodies, file.base_body, kind="body", key=("base_body",))
     problems.demand()
     apart = {name: size for name, (_, _, size) in _apart(model).items()}
-    channels = describe_channels(model, file.base_joints, tuple(file.frames), apart)
+    base = int(model.body(file.base_body).id)
+    channels = describe_channels(model, file.base_joints, tuple(file.frames), base, apart)
     robot = Robot(name, file, model, channels, terrain)
     return replace(robot, channels=channels + robot.lidar.channels()) if robot.lidar else robot
 
@@ -226,7 +227,9 @@ def _contact(
             sensor.reftype, sensor.refname = kind, held_against
         sensor.intprm[0], sensor.intprm[1], sensor.intprm[2] = 1 << int(field), NET_FORCE, 1
 
-    own = _tree(spec, file.base_body) if spec.body(file.base_body) else set()  # a miss is told later
+    own = (
+        _tree(spec, file.base_body) if spec.body(file.base_body) else set()
+    )  # a miss is told later
     others = [g for g in spec.geoms if g.parent.name not in own and _touches(g)]
     if {g.name for g in others} <= {file.ground} and file.ground is not None:
         add(name, GEOM, file.ground)
