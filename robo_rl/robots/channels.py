@@ -26,6 +26,10 @@ UNITS = {
 }
 
 
+JOINT = {"pos": "joint_position", "vel": "joint_velocity"}
+FREE, BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
+QUATERNION = ("qw", "qx", "qy", "qz")
+UNREAD = ("sensor", "as declared")  # what no injector can name
 RANGE = ("range", "m")  # of a lidar
 _S = mujoco.mjtSensor
 # What the model's own sensors are: what noise on the IMU or the encoders reaches.
@@ -54,9 +58,8 @@ SHAPES = {int(mujoco.mjtJoint.mjJNT_HINGE): "hinge", int(mujoco.mjtJoint.mjJNT_S
 
 def known() -> tuple[str, ...]:
     """Every "group unit" that a robot's sensors can have and an injector can name."""
-    joints = {"pos": "joint_position", "vel": "joint_velocity"}
     pairs = {(BASE[key], unit) for key, unit in UNITS.items()}
-    pairs |= {(joints[what], unit) for (_, what), unit in UNITS.items()}
+    pairs |= {(JOINT[what], unit) for (_, what), unit in UNITS.items()}
     pairs |= {("frame_position", "m"), ("constraint_force", "N m"), RANGE}
     pairs |= {(group, unit) for group, unit, _ in OWN.values()}
     return tuple(sorted(f"{group} {unit}" for group, unit in pairs))
@@ -75,8 +78,12 @@ def describe_channels(
     follow the frames, and how many numbers each has.
     """
     joints = [model.joint(i) for i in range(model.njnt)]
-    position = [c for j in joints for c in _joint(j, "pos", j.name in base_joints)]
-    velocity = [c for j in joints for c in _joint(j, "vel", j.name in base_joints)]
+    of_base = [
+        base_body in (0, int(j.bodyid[0])) if int(j.type[0]) == FREE else j.name in base_joints
+        for j in joints
+    ]
+    position = [c for j, b in zip(joints, of_base, strict=True) for c in _joint(j, "pos", b)]
+    velocity = [c for j, b in zip(joints, of_base, strict=True) for c in _joint(j, "vel", b)]
     force = [Channel(f"{c.name[:-4]}.force", "constraint_force", "N m", 1.0) for c in velocity]
     extra = [c for i in range(model.nsensor) for c in _sensor(model, i, base_body)]
     places = [
@@ -90,21 +97,21 @@ def _sensor(model: mujoco.MjModel, index: int, base_body: int) -> list[Channel]:
     """The channels of one of the model's own sensors, in the group of what it reads."""
     sensor = model.sensor(index)
     kind = mujoco.mjtSensor(int(model.sensor_type[index]))
-    unknown = ("sensor", "as declared", 1.0)
+    unknown = (*UNREAD, 1.0)
     group, unit, share = OWN.get(kind, unknown)
     if kind in OF_BASE and _fixed_to(model, index) != int(model.body_weldid[base_body]):
         group, unit, share = unknown
     if kind in SCALAR:
         joint = _joint_of(model, index)
         if joint is None or int(model.jnt_type[joint]) not in SHAPES:
-            group, unit = "sensor", "as declared"
+            group, unit = UNREAD
         else:
             unit = UNITS[SHAPES[int(model.jnt_type[joint])], SCALAR[kind]]
     return _numbered(sensor.name, int(sensor.dim[0]), group, unit, share)
 
 
 def _numbered(
-    name: str, size: int, group: str = "sensor", unit: str = "as declared", share: float = 1.0
+    name: str, size: int, group: str = UNREAD[0], unit: str = UNREAD[1], share: float = 1.0
 ) -> list[Channel]:
     names = [name] if size == 1 else [f"{name}[{k}]" for k in range(size)]
     return [Channel(n, group, unit, share) for n in names]
@@ -132,23 +139,27 @@ def _joint_of(model: mujoco.MjModel, sensor: int) -> int | None:
 
 
 def _joint(joint: Any, what: str, base: bool) -> list[Channel]:
-    kind = mujoco.mjtJoint(int(joint.type[0]))
-    if kind == mujoco.mjtJoint.mjJNT_FREE:
-        linear = [
-            Channel(f"{joint.name}.{a}.{what}", BASE["slide", what], UNITS["slide", what], 1.0)
-            for a in "xyz"
-        ]
-        names, share = (
-            (("qw", "qx", "qy", "qz"), 0.5) if what == "pos" else (("wx", "wy", "wz"), 1.0)
-        )
-        turn = [
-            Channel(f"{joint.name}.{a}.{what}", BASE["hinge", what], UNITS["hinge", what], share)
-            for a in names
-        ]
-        return linear + turn
-    shape = "slide" if kind == mujoco.mjtJoint.mjJNT_SLIDE else "hinge"
-    group = BASE[shape, what] if base else {"pos": "joint_position", "vel": "joint_velocity"}[what]
+    kind = int(joint.type[0])
+    if kind == FREE:
+        return _along(joint.name, what, base) + _about(joint.name, what, base)
+    if kind == BALL:
+        return _about(joint.name, what, base=False)
+    shape = SHAPES[kind]
+    group = BASE[shape, what] if base else JOINT[what]
     return [Channel(f"{joint.name}.{what}", group, UNITS[shape, what], 1.0)]
+
+
+def _along(name: str, what: str, base: bool) -> list[Channel]:
+    """Three coordinates, or speeds; of a loose part no sensor of the robot's reads them."""
+    group, unit = (BASE["slide", what], UNITS["slide", what]) if base else UNREAD
+    return [Channel(f"{name}.{axis}.{what}", group, unit, 1.0) for axis in "xyz"]
+
+
+def _about(name: str, what: str, base: bool) -> list[Channel]:
+    """A quaternion, or three rates; of a loose part no sensor of the robot's reads them."""
+    group, unit = (BASE["hinge", what], UNITS["hinge", what]) if base else UNREAD
+    parts, share = (QUATERNION, 0.5) if what == "pos" else (("wx", "wy", "wz"), 1.0)
+    return [Channel(f"{name}.{part}.{what}", group, unit, share) for part in parts]
 
 
 def group_mask(channels: tuple[Channel, ...], group: str, unit: str) -> np.ndarray:

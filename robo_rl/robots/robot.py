@@ -80,6 +80,14 @@ class Robot:
         own = self.file.initial_qpos
         return np.asarray(own if own is not None else self.model.qpos0, np.float64)
 
+    @property
+    def ctrl0(self) -> np.ndarray | None:
+        """Controls of action 0, [nu] float32; None where they are the middle of their ranges."""
+        if self.file.initial_ctrl is None:
+            return None
+        low, high = self.model.actuator_ctrlrange.T
+        return np.clip(self.file.initial_ctrl, low, high).astype(np.float32)
+
     @functools.cached_property
     def upright_b(self) -> np.ndarray:
         """The world's vertical in the base's frame at home, [3]: tilt is measured from it.
