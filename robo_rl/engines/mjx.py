@@ -181,8 +181,10 @@ def _solvable(model: mujoco.MjModel) -> mujoco.MjModel:
 
 
 def _leaving_contacts(model: mujoco.MjModel, sensors: list[int]) -> mujoco.MjModel:
-    """The model with its net contact sensors left to us: a reduction MJX accepts, at no stage."""
+    """The model with its net contact sensors left to us: a kind MJX accepts, at no stage."""
     known = copy.copy(model)
+    known.sensor_reftype[sensors] = int(mujoco.mjtObj.mjOBJ_GEOM)
+    known.sensor_refid[sensors] = 0
     known.sensor_intprm[sensors, 1] = CLOSEST
     known.sensor_needstage[sensors] = int(mujoco.mjtStage.mjSTAGE_NONE)
     return known
