@@ -75,24 +75,7 @@ def _new_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> Non
 
     if mjcf is None:
         raise UserError("envs new: --mjcf FILE is needed: the robot's MJCF or URDF.")
-    base, folder = given.get("base"), Path(str(given.get("to", "robots")))
-    if base not in (None, "free", "fixed"):
-        raise UserError(f"envs new: base={base}: free or fixed.")
-    effort = _positive(given, "effort")
-    written = new.create(name, mjcf, folder, base=base, effort=effort, say=_say)
-    console.print(new.try_out(name, folder, written))
-    for path in written:
-        console.print(str(path), highlight=False, markup=False, soft_wrap=True)
-    console.print(
-        f"Next: export ROBO_RL_ENVS={folder}; robo-rl envs check {name}; robo-rl train env={name}"
-        " algo=ppo",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    new.run(name, mjcf, given.get("base"), _positive(given, "effort"), given.get("to"), console)
 
 
 def _check_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> None:

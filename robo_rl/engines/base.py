@@ -106,7 +106,32 @@ class Engine(Protocol):
         ...
 
 
+HOME = "robo_rl/home"  # the keyframe that Robot adds where home has activations or controls
+
+
+class Rest(NamedTuple):
+    """What a simulation starts with beside its pose and velocities; a constant of the model."""
+
+    act: np.ndarray  # [na] activations
+    ctrl: np.ndarray  # [nu] controls in force before the first step
+    history: np.ndarray  # [nhistory] of delayed actuators and sensors, filled from before the start
+
+
+def rest(model: mujoco.MjModel) -> Rest:
+    """Activations and controls of the keyframe HOME, zero without it; delays filled with them."""
+    data = mujoco.MjData(model)
+    key = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_KEY, HOME)
+    if key >= 0:
+        data.act[:], data.ctrl[:] = model.key_act[key], model.key_ctrl[key]
+    for actuator, (samples, _) in enumerate(model.actuator_history):
+        if samples:
+            filled = np.full((samples, 1), data.ctrl[actuator])
+            mujoco.mj_initCtrlHistory(model, data, actuator, None, filled)
+    return Rest(data.act.copy(), data.ctrl.copy(), data.history.copy())
+
+
 Frames = tuple[tuple[str, int], ...]  # ("body" or "site", index): frames whose position is a sensor
+Difference = tuple[int, int, int]  # where two readings begin in sensordata, and how many numbers
 
 
 class Tracking(NamedTuple):
@@ -115,16 +140,39 @@ class Tracking(NamedTuple):
     base_body: int
     from_com: bool = False  # base velocity is that of the centre of mass of the base's tree
     frames: Frames = ()
+    differences: tuple[Difference, ...] = ()  # of two sensors, read as one more
+
+    @property
+    def width(self) -> int:
+        """Numbers that a readout adds to the model's own sensors: three per frame, differences."""
+        return 3 * len(self.frames) + sum(size for _, _, size in self.differences)
 
 
-def sensor_width(model: mujoco.MjModel, frames: Frames) -> int:
-    """Numbers in `sensors`: the model's own, then three per frame."""
-    return int(model.nsensordata) + 3 * len(frames)
+def subtract(differences: tuple[Difference, ...], sensors: Array) -> list[Array]:
+    """The readings of each difference of two sensors, from the model's own [..., nsensordata]."""
+    return [sensors[..., a : a + n] - sensors[..., b : b + n] for a, b, n in differences]
 
 
-def channels(model: mujoco.MjModel, frames: Frames) -> int:
+def channels(model: mujoco.MjModel, tracking: Tracking) -> int:
     """Width of one sample: qpos, qvel, constraint force, sensors."""
-    return int(model.nq + 2 * model.nv) + sensor_width(model, frames)
+    return int(model.nq + 2 * model.nv + model.nsensordata) + tracking.width
+
+
+def partners(model: mujoco.MjModel, sensor: int) -> np.ndarray:
+    """Geoms whose contacts with its own geom a contact sensor counts, [geoms]."""
+    kind, at = int(model.sensor_reftype[sensor]), int(model.sensor_refid[sensor])
+    bodies = model.geom_bodyid
+    if kind == int(mujoco.mjtObj.mjOBJ_GEOM):
+        return np.array([at])
+    if kind == int(mujoco.mjtObj.mjOBJ_BODY):
+        return np.flatnonzero(bodies == at)
+    if kind == int(mujoco.mjtObj.mjOBJ_XBODY):
+        inside = np.zeros(model.nbody, bool)
+        inside[at] = True
+        for body in range(at + 1, model.nbody):
+            inside[body] = inside[model.body_parentid[body]]
+        return np.flatnonzero(inside[bodies])
+    return np.delete(np.arange(model.ngeom), int(model.sensor_objid[sensor]))
 
 
 def split_sample(model: mujoco.MjModel, sample: Array) -> tuple[Array, Array, Array, Array]:
@@ -188,11 +236,11 @@ def nominal_force_limit(model: mujoco.MjModel) -> np.ndarray:
 
 
 def readout_shape(
-    model: mujoco.MjModel, substeps: int, frames: Frames
+    model: mujoco.MjModel, substeps: int, tracking: Tracking
 ) -> tuple[tuple[int, ...], ...]:
     """The shape of every field of a Readout."""
     frame = ((3,), (3, 3), (3,))
-    samples = (substeps, channels(model, frames))
+    samples = (substeps, channels(model, tracking))
     return (samples, (model.nq,), *frame, (model.nu,), (substeps, model.nu))
 
 

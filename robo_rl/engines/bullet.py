@@ -12,7 +12,7 @@ from collections import OrderedDict
 import mujoco
 import numpy as np
 
-from robo_rl.engines.base import Tracking, plant_fields
+from robo_rl.engines.base import Tracking, partners, plant_fields, rest, subtract
 from robo_rl.engines.bullet_bodies import GEAR, Floating, build, matrix, pybullet, xyzw
 from robo_rl.engines.callback import CallbackEngine, plant_from
 
@@ -31,6 +31,7 @@ class BulletEngine(CallbackEngine):
 
     def __init__(self, model: mujoco.MjModel, substeps: int, tracking: Tracking):
         super().__init__(model, substeps, tracking, model.nq + model.nv + model.na + 3)
+        self._rest = rest(model)
         self._worlds: OrderedDict[bytes, _World] = OrderedDict()
         self._lock = threading.Lock()
         self._world(np.zeros(0, np.float32))  # refuses the model now, not at the first step
@@ -43,7 +44,8 @@ class BulletEngine(CallbackEngine):
         with self._lock:
             for row in np.flatnonzero(active):
                 world = self._world(plant[row])
-                world.place(qpos[row], qvel[row], np.zeros(self.model.na))
+                world.place(qpos[row], qvel[row], self._rest.act)
+                world.data.ctrl[:] = self._rest.ctrl
                 mujoco.mj_forward(world.model, world.data)
                 sample = world.sample(np.zeros(self.model.nv), touching=False)
                 samples = np.tile(sample, (self.substeps, 1))
@@ -166,13 +168,14 @@ class _World:
     def sample(self, constraint: np.ndarray, touching: bool) -> np.ndarray:
         """Qpos, qvel, constraint force, sensors of the step; contacts only where touching."""
         readings = self.data.sensordata.copy()
-        for at, (geom, other, as_force) in self.contacts.items() if touching else ():
-            found = self._forces_between(geom, other)
+        for at, (geom, others, as_force) in self.contacts.items() if touching else ():
+            found = np.concatenate([self._forces_between(geom, other) for other in others])
             readings[at : at + (3 if as_force else 1)] = (
                 found.sum(axis=0) if as_force else len(found)
             )
         frames = {"body": self.data.xpos, "site": self.data.site_xpos}
         places = [frames[kind][index] for kind, index in self.tracking.frames]
+        places += subtract(self.tracking.differences, readings)
         return np.concatenate([self.data.qpos, self.data.qvel, constraint, readings, *places])
 
     def readout(
@@ -272,6 +275,8 @@ class _World:
 
     def _forces_between(self, geom: int, other: int) -> np.ndarray:
         """The force of each contact that the first geom exerts, world frame, N, [contacts, 3]."""
+        if geom not in self.bodies.geoms or other not in self.bodies.geoms:
+            return np.zeros((0, 3))
         (body, link), (body_b, link_b) = self.bodies.geoms[geom], self.bodies.geoms[other]
         points = pybullet.getContactPoints(body, body_b, link, link_b, physicsClientId=self.client)
         forces = [
@@ -294,13 +299,13 @@ def _with_plant(model: mujoco.MjModel, plant: np.ndarray) -> mujoco.MjModel:
     return changed
 
 
-def _contact_sensors(model: mujoco.MjModel) -> dict[int, tuple[int, int, bool]]:
-    """Of each contact sensor: where it writes; its geoms, and whether it reports the force."""
+def _contact_sensors(model: mujoco.MjModel) -> dict[int, tuple[int, list[int], bool]]:
+    """Of each contact sensor: where it writes, its geom, what that touches, and if as a force."""
     contact = model.sensor_type == int(mujoco.mjtSensor.mjSENS_CONTACT)
     return {
         int(model.sensor_adr[i]): (
             int(model.sensor_objid[i]),
-            int(model.sensor_refid[i]),
+            [int(g) for g in partners(model, int(i))],
             bool(model.sensor_intprm[i, 0] & FORCE),
         )
         for i in np.flatnonzero(contact)

@@ -126,6 +126,8 @@ def refuse(model: mujoco.MjModel) -> None:
         ("equality", "it is an equality constraint"): np.arange(model.neq),
         ("tendon", "it has a limit or friction"): np.flatnonzero(tendons),
         ("sensor", "it reads accelerations or forces"): np.flatnonzero(accelerations),
+        ("actuator", "it has a delay"): np.flatnonzero(model.actuator_history[:, 0]),
+        ("sensor", "it has a delay"): np.flatnonzero(model.sensor_history[:, 0]),
         ("actuator", "its activation is no filter"): np.flatnonzero(
             model.actuator_dyntype > filters
         ),

@@ -38,7 +38,7 @@ class CallbackEngine(ABC):
         """words: float64 numbers in the state of one robot."""
         self.model, self.substeps, self.tracking = model, substeps, tracking
         self._words = words
-        self._readout = readout_shape(model, substeps, tracking.frames)
+        self._readout = readout_shape(model, substeps, tracking)
 
     @abstractmethod
     def reset_rows(

@@ -19,7 +19,10 @@ from robo_rl.engines.base import (
     Plant,
     Readout,
     Tracking,
+    partners,
     plant_fields,
+    rest,
+    subtract,
 )
 from robo_rl.errors import UserError
 
@@ -41,7 +44,7 @@ class MjxEngine:
 
     def __init__(self, model: mujoco.MjModel, substeps: int, tracking: Tracking):
         self.model, self.substeps, self.tracking = model, substeps, tracking
-        self._contacts = _contact_sensors(model)
+        self._contacts, self._rest = _contact_sensors(model), rest(model)
         leaving = _leaving_contacts(_solvable(model), list(self._contacts))
         self._nominal, self._blank = _put(leaving)
         self._variable, self._blank_variable = _put(_open_to_change(leaving))
@@ -58,8 +61,9 @@ class MjxEngine:
         """State and readout at qpos [nq], qvel [nv]; see Engine.reset."""
         derived = None if plant is None else _derive(self._with(plant, None), self._blank_variable)
         model, blank = self._with(plant, derived), self._data(plant)
+        blank = blank.replace(act=jnp.float32(self._rest.act), ctrl=jnp.float32(self._rest.ctrl))
         data = mjx.forward(model, blank.replace(qpos=qpos, qvel=qvel))
-        rest = jnp.zeros(self.model.nu)
+        still = jnp.zeros(self.model.nu)
         sample = self._sample(model, data)
         readout = Readout(
             samples=jnp.broadcast_to(sample, (self.substeps, *sample.shape)),
@@ -68,7 +72,7 @@ class MjxEngine:
             base_rotation=data.xmat[self.tracking.base_body].reshape(3, 3),
             base_velocity_w_mps=jnp.zeros(3),
             actuator_force=data.actuator_force,
-            power_w=jnp.broadcast_to(rest, (self.substeps, self.model.nu)),
+            power_w=jnp.broadcast_to(still, (self.substeps, self.model.nu)),
         )
         return self._pack(data, derived), _where(active, readout)
 
@@ -136,6 +140,7 @@ class MjxEngine:
         sensors = _with_net_contacts(model, data, self.model, self._contacts)
         frames = {"body": data.xpos, "site": data.site_xpos}
         places = [frames[kind][index] for kind, index in self.tracking.frames]
+        places += subtract(self.tracking.differences, sensors)
         return jnp.concatenate([data.qpos, data.qvel, data.qfrc_constraint, sensors, *places])
 
     def _pack(self, data: mjx.Data, derived: Derived | None) -> Array:
@@ -156,6 +161,10 @@ class MjxEngine:
 
 
 def _put(model: mujoco.MjModel) -> tuple[mjx.Model, mjx.Data]:
+    for kind, late in (("actuator", model.actuator_history), ("sensor", model.sensor_history)):
+        for index in np.flatnonzero(late[:, 0]):
+            name = getattr(model, kind)(int(index)).name
+            raise UserError(f"engine mjx cannot run this model: {kind} {name!r}: it has a delay.")
     try:
         return mjx.put_model(model), mjx.make_data(model)
     except NotImplementedError as error:
@@ -172,27 +181,38 @@ def _solvable(model: mujoco.MjModel) -> mujoco.MjModel:
 
 
 def _leaving_contacts(model: mujoco.MjModel, sensors: list[int]) -> mujoco.MjModel:
-    """The model with its net contact sensors left to us: a reduction MJX accepts, at no stage."""
+    """The model with its net contact sensors left to us: a kind MJX accepts, at no stage."""
     known = copy.copy(model)
+    known.sensor_reftype[sensors] = int(mujoco.mjtObj.mjOBJ_GEOM)
+    known.sensor_refid[sensors] = 0
     known.sensor_intprm[sensors, 1] = CLOSEST
     known.sensor_needstage[sensors] = int(mujoco.mjtStage.mjSTAGE_NONE)
     return known
 
 
-def _contact_sensors(model: mujoco.MjModel) -> dict[int, tuple[int, int]]:
-    """Contact sensors with net force between two geoms: sensor to the pair of geoms."""
+def _contact_sensors(model: mujoco.MjModel) -> dict[int, tuple[int, np.ndarray]]:
+    """Contact sensors with net force of a geom: the geom, and which geoms it is held against."""
     kinds = model.sensor_type == int(mujoco.mjtSensor.mjSENS_CONTACT)
     net = kinds & (model.sensor_intprm[:, 1] == NET_FORCE)
     return {
-        int(i): (int(model.sensor_objid[i]), int(model.sensor_refid[i]))
+        int(i): (
+            int(model.sensor_objid[i]),
+            np.isin(np.arange(model.ngeom), partners(model, int(i))),
+        )
         for i in np.flatnonzero(net)
     }
 
 
 def _with_net_contacts(
-    model: mjx.Model, data: mjx.Data, compiled: mujoco.MjModel, sensors: dict[int, tuple[int, int]]
+    model: mjx.Model,
+    data: mjx.Data,
+    compiled: mujoco.MjModel,
+    sensors: dict[int, tuple[int, np.ndarray]],
 ) -> Array:
-    """Sensordata with the force of the contacts of each pair summed, or their number, filled in."""
+    """Sensordata with the force of the contacts of each sensor summed, or their number, filled in.
+
+    The geoms of a sensor: its own, and [ngeom] whether it is held against each of the others.
+    """
     found = data.sensordata
     if not sensors:
         return found
@@ -201,10 +221,11 @@ def _with_net_contacts(
     forces = jnp.stack(
         [contact_force(model, data, k, True)[:3] for k in range(contact.dist.shape[0])]
     )
-    for sensor, (geom, other) in sensors.items():
+    for sensor, (geom, others) in sensors.items():
+        against = jnp.asarray(others)
         here = touching & (
-            ((contact.geom1 == geom) & (contact.geom2 == other))
-            | ((contact.geom1 == other) & (contact.geom2 == geom))
+            ((contact.geom1 == geom) & against[contact.geom2])
+            | (against[contact.geom1] & (contact.geom2 == geom))
         )
         at = int(compiled.sensor_adr[sensor])
         if compiled.sensor_intprm[sensor, 0] == 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND):

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 from mujoco import batch
 
-from robo_rl.engines.base import PLANT_FIELDS, Tracking, nominal_plant, plant_fields
+from robo_rl.engines.base import PLANT_FIELDS, Tracking, nominal_plant, plant_fields, rest, subtract
 from robo_rl.engines.callback import CallbackEngine, flat_plant, plant_from
 
 RECORDED = ("qpos", "qvel", "qfrc_constraint", "sensordata", "actuator_force", "actuator_velocity")
@@ -31,7 +31,9 @@ class MujocoEngine(CallbackEngine):
         if mujoco.get_mju_user_warning() is None:  # divergence is told by `error`, see step
             mujoco.set_mju_user_warning(lambda message: None)  # not by lines and MUJOCO_LOG.TXT
         model = copy.copy(model)  # the robot's own stays as it was compiled
-        super().__init__(model, substeps, tracking, model.nq + 2 * model.nv + model.na + 3)
+        timed = model.nhistory + 1 if model.nhistory else 0
+        words = model.nq + 2 * model.nv + model.na + timed + 3
+        super().__init__(model, substeps, tracking, words)
         # A diverged simulation must stay visibly diverged, not silently restart from qpos0.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         if model.ntree == 1:  # one tree is one island: finding it costs 8 %, changes no bit
@@ -72,8 +74,8 @@ class _Pool:
 
     def __init__(self, engine: MujocoEngine, robots: int):
         self.lock = threading.Lock()
-        self.model, self.substeps = engine.model, engine.substeps
-        self.base, from_com, self.frames = engine.tracking
+        self.model, self.substeps, self.rest = engine.model, engine.substeps, rest(engine.model)
+        self.base, from_com, self.frames, self.differences = engine.tracking
         self.moving = "subtree_com" if from_com else "xpos"
         self.recorded = (*RECORDED, "xpos", "site_xpos") if self.frames else RECORDED
         # What is bound is copied out after every call, so stepping binds no more than it reads.
@@ -86,9 +88,13 @@ class _Pool:
     ) -> tuple[np.ndarray, np.ndarray]:
         ids, sims = np.flatnonzero(active), self.starting
         sims.plants.write(plant, ids)
-        for view in (*sims.state, sims.ctrl, sims.wrench):
+        for view in (*sims.state, sims.wrench):
             view[ids] = 0.0
-        sims.state[0][ids], sims.state[1][ids] = qpos[ids], qvel[ids]
+        sims.ctrl[ids] = self.rest.ctrl
+        for name, value in (("act", self.rest.act), ("history", self.rest.history)):
+            if name in sims.named:
+                sims.named[name][ids] = value
+        sims.named["qpos"][ids], sims.named["qvel"][ids] = qpos[ids], qvel[ids]
         sims.batch.forward(ids=ids)
         now = self._sample({name: view[ids, None] for name, view in sims.views.items()})
         samples = np.repeat(now, self.substeps, axis=1)
@@ -133,7 +139,8 @@ class _Pool:
     def _sample(self, records: Any) -> np.ndarray:
         frame = {"body": "xpos", "site": "site_xpos"}
         places = [records[frame[kind]][:, :, index] for kind, index in self.frames]
-        return np.concatenate([*(records[name] for name in RECORDED[:4]), *places], axis=2)
+        apart = subtract(self.differences, records["sensordata"])
+        return np.concatenate([*(records[name] for name in RECORDED[:4]), *places, *apart], axis=2)
 
     def _flat(
         self,
@@ -165,7 +172,11 @@ class _Simulations:
         threads = 1 if robots < SMALL_BATCH else cores()
         self.batch = batch.Batch(model, nsim=robots, nthread=threads)
         state = ("qpos", "qvel", *(("act",) if model.na else ()), "qacc_warmstart")
-        self.state = [self.batch.bind(name) for name in state]
+        state += ("history", "time") if model.nhistory else ()
+        self.named = {name: self.batch.bind(name) for name in state}
+        if model.nhistory:
+            self.named["time"] = self.named["time"][:, None]
+        self.state = list(self.named.values())
         self.ctrl, self.wrench = self.batch.bind("ctrl"), self.batch.bind("xfrc_applied")
         self.views = {name: self.batch.bind(name) for name in derived}
         self.plants = _PlantWriter(model, self.batch)

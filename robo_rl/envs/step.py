@@ -236,9 +236,12 @@ class Environment:
         return jnp.concatenate([entry.read(self.robot, known) for entry in self.mdp.observe])
 
     def to_ctrl(self, command: Array) -> Array:
-        """Commands in [-1, 1] mapped onto the actuators' control ranges."""
+        """Commands in [-1, 1] mapped onto the actuators' control ranges; 0 is home's control."""
         low, high = self.robot.model.actuator_ctrlrange.T.astype(np.float32)
-        return (low + high) / 2 + command * ((high - low) / 2)
+        home = self.robot.ctrl0
+        if home is None:
+            return (low + high) / 2 + command * ((high - low) / 2)
+        return home + command * jnp.where(command > 0, high - home, home - low)
 
     def reset_batch(self, keys: Array, injection: Injection | None = None) -> State:
         """One fresh episode per key; injection, if given, has the same leading axis."""

@@ -114,6 +114,7 @@ class _Robot:
             "feet": feet,
             "forbidden_contacts": [g for g in trunk if g not in feet],
             "initial_qpos": [float(x) for x in self.home],
+            "initial_ctrl": self._initial_ctrl(),
             "profile": self.mapping.profile or ("legged" if self.floats else "joint-driven"),
             "drives": self.drives,
             "physics": physics or None,
@@ -319,6 +320,13 @@ class _Robot:
             "joint_damping": given["joint_damping"].get(joint),
         }
         return {k: v for k, v in drive.items() if v is not None}
+
+    def _initial_ctrl(self) -> list[float] | None:
+        """Neutral targets; none where an actuator acts on something else than a joint."""
+        own = {
+            int(self.model.actuator_trntype[i]) for i in range(self.model.nu)
+        } - {int(mujoco.mjtTrn.mjTRN_JOINT)}
+        return None if own else [a.neutral for a in self.actuators]
 
     def _at_home(self, joint: str) -> float:
         return float(self.published.home.qpos[self.model.joint(joint).qposadr[0]])

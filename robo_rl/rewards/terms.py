@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Annotated, get_type_hints
 
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 
 from robo_rl.engines.base import Array
@@ -16,6 +17,7 @@ from robo_rl.registry import Registry
 from robo_rl.robots.signals import Transition, given, tilt_rad
 from robo_rl.robots.surroundings import Around
 
+BALL = int(mujoco.mjtJoint.mjJNT_BALL)  # has one angle, and none of its own in qpos
 GRAVITY_MPS2 = 9.81
 
 Share = Annotated[Array, (0.0, 1.0)]
@@ -215,13 +217,13 @@ def velocity_violation(t: Transition, *, limit_mps: float) -> Share:
 @term
 def tilt_excess(t: Transition, *, limit_rad: float) -> Size:
     """How far the base leans beyond its limit, rad, in [0, pi]."""
-    return jnp.maximum(tilt_rad(t.after) - limit_rad, 0.0)
+    return jnp.maximum(tilt_rad(t.after, t.robot.upright_b) - limit_rad, 0.0)
 
 
 @term
 def tilt_violation(t: Transition, *, limit_rad: float) -> Share:
     """1 on a step in which the base leans beyond its limit, else 0."""
-    return (tilt_rad(t.after) > limit_rad).astype(jnp.float32)
+    return (tilt_rad(t.after, t.robot.upright_b) > limit_rad).astype(jnp.float32)
 
 
 @term
@@ -280,7 +282,7 @@ def forbidden_contact(t: Transition) -> Share:
 
 def _beyond_soft_limit(t: Transition, soft_fraction: float) -> Array:
     model = t.robot.model
-    joints = np.flatnonzero(model.jnt_limited)
+    joints = np.flatnonzero(model.jnt_limited & (model.jnt_type != BALL))
     low, high = model.jnt_range[joints].T
     middle, half = (low + high) / 2, (high - low) / 2
     share = jnp.abs(t.after.qpos[model.jnt_qposadr[joints]] - middle) / half

@@ -1,6 +1,8 @@
-"""Which part of a compiled model is what: the base, the ground, the home, what is tied to what."""
+"""Which part of a model is what: the base, the ground, the home, what is tied to what."""
 
+import copy
 from collections.abc import Iterable
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -11,6 +13,7 @@ JOINT_EQUALITY = int(mujoco.mjtEq.mjEQ_JOINT)
 HOMES = ("home", "stand", "standing", "default")  # names of keyframes, the first found is home
 LEVEL = 1e-3  # of a plane's normal from the vertical, below which it is horizontal
 REACH_M = 100.0
+NEWTON_STEPS, CLOSED = 20, 1e-9  # m or rad: a loop is closed
 
 
 def base_body(model: mujoco.MjModel) -> int:
@@ -90,6 +93,32 @@ def close_ties(model: mujoco.MjModel, home: np.ndarray) -> None:
         at, led = model.jnt_qposadr[leader], model.jnt_qposadr[follower]
         ahead = home[at] - model.qpos0[at]
         home[led] = model.qpos0[led] + np.polyval(model.eq_data[tie, :5][::-1], ahead)
+
+
+def close_loops(
+    model: mujoco.MjModel, qpos: np.ndarray, qvel: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest state that satisfies the model's equality constraints, by Gauss and Newton."""
+    model, data = copy.copy(model), None
+    kinds = mujoco.mjtDisableBit
+    model.opt.disableflags |= int(kinds.mjDSBL_CONTACT | kinds.mjDSBL_LIMIT)
+    model.opt.disableflags |= int(kinds.mjDSBL_FRICTIONLOSS)
+    model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+    data = mujoco.MjData(model)
+    data.qpos[:], data.qvel[:] = qpos, qvel
+    for _ in range(NEWTON_STEPS):
+        mujoco.mj_fwdPosition(model, data)
+        jacobian = data.efc_J.reshape(-1, model.nv)
+        if not data.nefc or np.abs(data.efc_pos).max() < CLOSED:
+            break
+        step = -np.linalg.pinv(jacobian, rcond=1e-6) @ data.efc_pos
+        mujoco.mj_integratePos(model, data.qpos, step, 1.0)
+    else:
+        mujoco.mj_fwdPosition(model, data)
+        jacobian = data.efc_J.reshape(-1, model.nv)
+    if data.nefc:
+        data.qvel -= np.linalg.pinv(jacobian, rcond=1e-6) @ (jacobian @ data.qvel)
+    return data.qpos.copy(), data.qvel.copy()
 
 
 def control_range(model: mujoco.MjModel, index: int) -> tuple[float, float] | str:
@@ -197,3 +226,36 @@ def gap_m(model: mujoco.MjModel, home: np.ndarray, ground: int) -> float:
         ),
         default=0.0,
     )
+
+
+def joints_of(body: Any) -> list[Any]:
+    """Every joint of a body of a spec and of those below it."""
+    return [*body.joints, *(j for child in body.bodies for j in joints_of(child))]
+
+
+def bounded(joint: Any) -> bool:
+    """Whether a joint of a spec has a range."""
+    return joint.range[0] < joint.range[1]
+
+
+def needs(spec: mujoco.MjSpec, geom: Any) -> str:
+    """What a body would lose with a geom; empty if it is only drawn."""
+    paired = {name for pair in spec.pairs for name in (pair.geomname1, pair.geomname2)}
+    if geom.contype or geom.conaffinity or (geom.name and geom.name in paired):
+        return "would lose its contact"
+    always = spec.compiler.inertiafromgeom == mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_TRUE
+    never = spec.compiler.inertiafromgeom == mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_FALSE
+    first, last = spec.compiler.inertiagrouprange
+    weighs = geom.density != 0 if np.isnan(geom.mass) else geom.mass != 0
+    static = not _jointed(geom.parent)
+    if (always or not (never or geom.parent.explicitinertial)) and weighs and not static:
+        return "would lose its inertia" if first <= geom.group <= last else ""
+    return ""
+
+
+def _jointed(body: Any) -> bool:
+    while body is not None and body.name != "world":
+        if body.joints:
+            return True
+        body = body.parent
+    return False

@@ -17,6 +17,7 @@ from robo_rl.robots.changes import FLOOR, Change
 
 Base = Literal["free", "fixed"]
 LARGEST_SIZE, LARGEST_MEMORY = 10_000_000, 2**32  # more would not be a robot, and fill the memory
+SIZES = ("nuserdata", "nconmax", "njmax", "nstack")
 SUNK_M = 0.01  # what a robot may start above the ground, or its keyframe in it, unremarked
 
 
@@ -377,7 +378,7 @@ class _Reading:
         what = f"{self.path}: {lost.kind} {lost.name!r}: its file {lost.file} is missing"
         if lost.kind == "mesh":
             for geom in [g for g in self.spec.geoms if g.meshname == lost.name]:
-                if why := _needs(self.spec, geom):
+                if why := anatomy.needs(self.spec, geom):
                     raise UserError(f"{what}, and body {geom.parent.name!r} {why}.")
             self._do({"drop_mesh": {"name": lost.name}})
             self.warnings.append(f"{what}; it is only drawn, and was left out")
@@ -392,9 +393,9 @@ class _Reading:
         if any(parent.get("link") == "world" for parent in self.tree.iter("parent")):
             return "fixed", "since its root link is 'world'"
         root = self._root(self.spec)
-        limbs = [_joints_of(child) for child in root.bodies]
+        limbs = [anatomy.joints_of(child) for child in root.bodies]
         legs = sum(len(joints) >= 2 for joints in limbs)
-        wheels = sum(len(joints) == 1 and not _bounded(joints[0]) for joints in limbs)
+        wheels = sum(len(joints) == 1 and not anatomy.bounded(joints[0]) for joints in limbs)
         if legs >= 2 or wheels >= 2:
             raise UserError(
                 f"{self.path}: nothing in it says whether its root link {root.name!r} is fixed to"
@@ -407,7 +408,7 @@ class _Reading:
         roots = spec.worldbody.bodies
         if not roots:
             raise UserError(f"{self.path}: no body: nothing in it can move.")
-        return max(roots, key=lambda body: len(_joints_of(body)))
+        return max(roots, key=lambda body: len(anatomy.joints_of(body)))
 
     def _into_ranges(self, home: np.ndarray) -> None:
         model = self.model
@@ -437,40 +438,5 @@ class _Reading:
             )
 
 
-SIZES = ("nuserdata", "nconmax", "njmax", "nstack")
-
-
 def _elements(path: Path) -> Iterable[Any]:
     return model_files.parse(path).iter()
-
-
-def _joints_of(body: Any) -> list[Any]:
-    """Every joint of a body of a spec and of those below it."""
-    return [*body.joints, *(j for child in body.bodies for j in _joints_of(child))]
-
-
-def _bounded(joint: Any) -> bool:
-    return joint.range[0] < joint.range[1]
-
-
-def _needs(spec: mujoco.MjSpec, geom: Any) -> str:
-    """What a body would lose with a geom; empty if it is only drawn."""
-    paired = {name for pair in spec.pairs for name in (pair.geomname1, pair.geomname2)}
-    if geom.contype or geom.conaffinity or (geom.name and geom.name in paired):
-        return "would lose its contact"
-    always = spec.compiler.inertiafromgeom == mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_TRUE
-    never = spec.compiler.inertiafromgeom == mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_FALSE
-    first, last = spec.compiler.inertiagrouprange
-    weighs = geom.density != 0 if np.isnan(geom.mass) else geom.mass != 0
-    static = not _moves(geom.parent)
-    if (always or not (never or geom.parent.explicitinertial)) and weighs and not static:
-        return "would lose its inertia" if first <= geom.group <= last else ""
-    return ""
-
-
-def _moves(body: Any) -> bool:
-    while body is not None and body.name != "world":
-        if body.joints:
-            return True
-        body = body.parent
-    return False

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from robo_rl import content, errors
-from robo_rl.engines.base import Tracking
+from robo_rl.engines.base import HOME, Tracking
 from robo_rl.robots import changes
 from robo_rl.robots.channels import Channel, describe_channels
 from robo_rl.robots.drives import Drive, Physics, set_drives, set_late_armature, set_physics
@@ -80,6 +80,28 @@ class Robot:
         own = self.file.initial_qpos
         return np.asarray(own if own is not None else self.model.qpos0, np.float64)
 
+    @property
+    def ctrl0(self) -> np.ndarray | None:
+        """Controls of action 0, [nu] float32; None where they are the middle of their ranges."""
+        if self.file.initial_ctrl is None:
+            return None
+        low, high = self.model.actuator_ctrlrange.T
+        return np.clip(self.file.initial_ctrl, low, high).astype(np.float32)
+
+    @functools.cached_property
+    def upright_b(self) -> np.ndarray:
+        """The world's vertical in the base's frame at home, [3]: tilt is measured from it.
+
+        A base that does not float has its own z axis.
+        """
+        joint = int(self.model.body_jntadr[self.base_body])
+        if joint < 0 or int(self.model.jnt_type[joint]) != FREE:
+            return np.array([0.0, 0.0, 1.0])
+        at = int(self.model.jnt_qposadr[joint]) + 3
+        rotation = np.zeros(9)
+        mujoco.mju_quat2Mat(rotation, self.qpos0[at : at + 4])
+        return rotation.reshape(3, 3)[2]
+
     @functools.cached_property
     def mass_kg(self) -> float:
         """Mass of everything that moves with the base body's tree."""
@@ -126,6 +148,9 @@ class Robot:
         for k, name in enumerate(self.file.frames):
             table[name] = slice(model.nsensordata + 3 * k, model.nsensordata + 3 * k + 3)
         at = model.nsensordata + 3 * len(self.file.frames)
+        for name, (_, _, size) in zip(_apart(model), self.tracking.differences, strict=True):
+            table[name] = slice(at, at + size)
+            at += size
         for name, size in (self.lidar.sizes if self.lidar else {}).items():
             table[name] = slice(at, at + size)
             at += size
@@ -136,7 +161,8 @@ class Robot:
         """What an engine's readout follows; frames are read as sensors, in robot.yaml's order."""
         found = self.file.frames.values()
         frames = tuple((kind, getattr(self.model, kind)(target).id) for kind, target in found)
-        return Tracking(self.base_body, self.file.velocity_from == "com", frames)
+        differences = tuple(_apart(self.model).values())
+        return Tracking(self.base_body, self.file.velocity_from == "com", frames, differences)
 
 
 @functools.cache
@@ -156,7 +182,9 @@ def load_robot(name: str, terrain: Terrain | None = None) -> Robot:
     bodies = [model.body(i).name for i in range(model.nbody)]
     problems.check(bodies, file.base_body, kind="body", key=("base_body",))
     problems.demand()
-    channels = describe_channels(model, file.base_joints, tuple(file.frames))
+    apart = {name: size for name, (_, _, size) in _apart(model).items()}
+    base = int(model.body(file.base_body).id)
+    channels = describe_channels(model, file.base_joints, tuple(file.frames), base, apart)
     robot = Robot(name, file, model, channels, terrain)
     return replace(robot, channels=channels + robot.lidar.channels()) if robot.lidar else robot
 
@@ -174,26 +202,80 @@ def _compile(file: RobotFile, beside: Path, terrain: Terrain | None) -> mujoco.M
         set_drives(spec, file.drives, str(path))
     if terrain and file.ground:
         terrain.replace_plane(spec, file.ground)
-    for geom in file.feet:
-        _contact(spec, f"force/{geom}", geom, file.ground, mujoco.mjtConDataField.mjCONDATA_FORCE)
-    for geom in file.forbidden_contacts:
-        _contact(spec, f"contact/{geom}", geom, file.ground, mujoco.mjtConDataField.mjCONDATA_FOUND)
+    if file.initial_act is not None or file.initial_ctrl is not None:
+        key = spec.add_key(name=HOME)
+        key.qpos = [] if file.initial_qpos is None else [*file.initial_qpos]
+        key.act, key.ctrl = [*(file.initial_act or ())], [*(file.initial_ctrl or ())]
+    found, force = mujoco.mjtConDataField.mjCONDATA_FOUND, mujoco.mjtConDataField.mjCONDATA_FORCE
+    for part in file.feet:
+        _contact(spec, file, f"force/{part}", part, force)
+    for part in file.forbidden_contacts:
+        _contact(spec, file, f"contact/{part}", part, found)
     model = spec.compile()
     set_late_armature(model, file.drives)
     return model
 
 
 NET_FORCE = 3  # the contact sensor's reduction that sums all contacts, in the world frame
+FREE = int(mujoco.mjtJoint.mjJNT_FREE)
+ANY, OWN = "#any", "#own"  # ends of the names of two sensors whose difference is read
+GEOM, BODY, TREE = mujoco.mjtObj.mjOBJ_GEOM, mujoco.mjtObj.mjOBJ_BODY, mujoco.mjtObj.mjOBJ_XBODY
 
 
 def _contact(
-    spec: mujoco.MjSpec, name: str, geom: str, ground: str | None, field: mujoco.mjtConDataField
+    spec: mujoco.MjSpec, file: RobotFile, name: str, part: str, field: mujoco.mjtConDataField
 ) -> None:
-    """Adds a sensor of the contact between one geom and the ground.
+    """Adds a sensor of the contacts of one geom with everything that is not the robot itself.
 
     It does not change the physics.
     """
-    sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
-    sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_GEOM, geom
-    sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, ground
-    sensor.intprm[0], sensor.intprm[1], sensor.intprm[2] = 1 << int(field), NET_FORCE, 1
+
+    def add(name: str, kind: mujoco.mjtObj, held_against: str | None) -> None:
+        sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
+        sensor.objtype, sensor.objname = GEOM, part
+        if held_against is not None:
+            sensor.reftype, sensor.refname = kind, held_against
+        sensor.intprm[0], sensor.intprm[1], sensor.intprm[2] = 1 << int(field), NET_FORCE, 1
+
+    own = (
+        _tree(spec, file.base_body) if spec.body(file.base_body) else set()
+    )  # a miss is told later
+    others = [g for g in spec.geoms if g.parent.name not in own and _touches(g)]
+    if {g.name for g in others} <= {file.ground} and file.ground is not None:
+        add(name, GEOM, file.ground)
+    elif all(g.parent.name == "world" for g in others):
+        add(name, BODY, "world")
+    else:  # all contacts, less those with the robot itself
+        add(f"{name}{ANY}", GEOM, None)
+        add(f"{name}{OWN}", TREE, _root(spec, file.base_body).name)
+
+
+def _apart(model: mujoco.MjModel) -> dict[str, tuple[int, int, int]]:
+    """Readings that are the difference of two sensors: where both begin, and how many numbers."""
+    names = [model.sensor(i).name for i in range(model.nsensor)]
+    whole = [name.removesuffix(ANY) for name in names if name.endswith(ANY)]
+    sensors = {n: (model.sensor(f"{n}{ANY}"), model.sensor(f"{n}{OWN}")) for n in whole}
+    return {n: (int(a.adr[0]), int(b.adr[0]), int(a.dim[0])) for n, (a, b) in sensors.items()}
+
+
+def _root(spec: mujoco.MjSpec, body: str) -> Any:
+    """The body of the world that a body hangs on."""
+    found = spec.body(body)
+    while found.parent.name != "world":
+        found = found.parent
+    return found
+
+
+def _tree(spec: mujoco.MjSpec, body: str) -> set[str]:
+    """The names of the bodies of a robot: all that hang on the same body of the world."""
+    waiting, found = [_root(spec, body)], set()
+    while waiting:
+        one = waiting.pop()
+        found.add(one.name)
+        waiting += one.bodies
+    return found
+
+
+def _touches(geom: Any) -> bool:
+    """Whether a geom of a spec can touch anything, for all that it says itself."""
+    return bool(geom.contype or geom.conaffinity)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from robo_rl.engines.base import Array, Readout, split_sample
 from robo_rl.errors import UserError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from robo_rl.robots.robot import Robot
 
 T = TypeVar("T")
+UPRIGHT = np.array([0.0, 0.0, 1.0])
 LAG_S = 0.2  # long enough that a scan's noise of centimetres stays below a walker's speed
 
 
@@ -176,6 +178,12 @@ def velocity_in_base(signals: Signals) -> Array:
     return signals.base_rotation.T @ signals.base_velocity_w_mps
 
 
-def tilt_rad(signals: Signals) -> Array:
-    """Angle between the base's vertical axis and the world's, rad, in [0, pi]."""
-    return jnp.arccos(jnp.clip(signals.base_rotation[2, 2], -1.0, 1.0))
+def tilt_rad(signals: Signals, upright_b: np.ndarray = UPRIGHT) -> Array:
+    """Angle between the world's vertical and what is it in the base's frame at home, rad, [0, pi].
+
+    upright_b: of the robot, see Robot.upright_b.
+    """
+    x, y, z = (float(component) for component in upright_b)
+    up = signals.base_rotation[2]
+    cosine = up[2] if z == 1.0 else x * up[0] + y * up[1] + z * up[2]
+    return jnp.arccos(jnp.clip(cosine, -1.0, 1.0))

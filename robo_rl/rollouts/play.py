@@ -19,6 +19,7 @@ from robo_rl.errors import UserError
 from robo_rl.injection.episode import Injection
 from robo_rl.policy.networks import Memory, Program, begin
 from robo_rl.policy.stored import Policy
+from robo_rl.robots.robot import Robot
 from robo_rl.robots.signals import tilt_rad, velocity_in_base
 
 CHUNK = (
@@ -244,7 +245,7 @@ class _Jitted(NamedTuple):
 def _jitted(env: Environment) -> _Jitted:
     def one(state: State, action: Array) -> tuple[State, Any]:
         after = env.step_unless_done(state, action)
-        row = _row(state, after, action)
+        row = _row(env.robot, state, after, action)
         row["goal_error"] = _judged_error(env, state, after)
         row["velocity_error"] = _velocity_error(state, after)
         return after, row
@@ -286,7 +287,7 @@ def _velocity_error(before: State, after: State) -> Array:
     return jnp.concatenate([moving - asked, (turning - turn)[:, None]], axis=1)
 
 
-def _row(before: State, after: State, action: Array) -> dict[str, Any]:
+def _row(robot: Robot, before: State, after: State, action: Array) -> dict[str, Any]:
     s = after.signals
     return {
         "alive": ~before.done,
@@ -299,7 +300,7 @@ def _row(before: State, after: State, action: Array) -> dict[str, Any]:
         "action": action,
         "base_position_w_m": s.base_position_w_m,
         "base_velocity_w_mps": s.base_velocity_w_mps,
-        "tilt_rad": jax.vmap(tilt_rad)(s),
+        "tilt_rad": jax.vmap(lambda one: tilt_rad(one, robot.upright_b))(s),
         "positive_power_w": jnp.sum(s.positive_power_w, axis=-1),
         "absolute_power_w": jnp.sum(2.0 * s.positive_power_w - s.power_w, axis=-1),
     }

@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
 
 from robo_rl import content, errors
 from robo_rl.envs import mdp
@@ -21,6 +22,32 @@ from robo_rl.robots.published import Base, Published, read_published, write_file
 CONTROL_HZ, EPISODE_S = 50.0, 10.0
 TRIAL_S, TRIAL_SHARE = 0.5, 0.3  # a robot that cannot be simulated this long is refused
 FREE = int(mujoco.mjtJoint.mjJNT_FREE)
+
+
+def run(
+    name: str,
+    source: Path,
+    base: Any,
+    effort: float | None,
+    to: Any,
+    console: Console,
+) -> None:
+    """The command `envs new`: writes, loads what was written, takes a step, prints the MDP."""
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    folder = Path(str(to or "robots"))
+    if base not in (None, "free", "fixed"):
+        raise errors.UserError(f"envs new: base={base}: free or fixed.")
+    written = create(name, source, folder, base=base, effort=effort, say=say)
+    console.print(try_out(name, folder, written))
+    for path in written:
+        say(str(path))
+    say(
+        f"Next: export ROBO_RL_ENVS={folder}; robo-rl envs check {name}; robo-rl train env={name}"
+        " algo=ppo"
+    )
 
 
 def create(

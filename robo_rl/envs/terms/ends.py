@@ -48,12 +48,14 @@ def goal_error_above(limit: float) -> End:
 
 
 def tilted_beyond(limit_rad: float) -> End:
-    """The base leans further than this from upright."""
-    return End(f"tilt > {limit_rad:g} rad", lambda robot, s: tilt_rad(s) > limit_rad)
+    """The base leans further than this from its stance at home."""
+    return End(
+        f"tilt > {limit_rad:g} rad", lambda robot, s: tilt_rad(s, robot.upright_b) > limit_rad
+    )
 
 
 def touched_down() -> End:
-    """A part of forbidden_contacts in robot.yaml touches the ground."""
+    """A part of forbidden_contacts in robot.yaml touches what is not the robot."""
 
     def met(robot, s):  # noqa: ANN001, ANN202
         found = [
