@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 FREE, BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
+SCALAR = (int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE))
 PLANE = int(mujoco.mjtGeom.mjGEOM_PLANE)
 JOINT_EQUALITY = int(mujoco.mjtEq.mjEQ_JOINT)
 HOMES = ("home", "stand", "standing", "default")  # names of keyframes, the first found is home
@@ -84,7 +85,30 @@ def followers(model: mujoco.MjModel) -> set[int]:
     return {int(model.eq_obj1id[e]) for e in ties if model.eq_obj2id[e] >= 0}
 
 
-def close_ties(model: mujoco.MjModel, home: np.ndarray) -> None:
+def settle(model: mujoco.MjModel, home: np.ndarray) -> np.ndarray:
+    """The pose moved into the joints' ranges; if that moves any, with its loops closed again."""
+    settled = _clipped(model, home)
+    _close_ties(model, settled)
+    if np.array_equal(settled, home):
+        return settled
+    for _ in range(NEWTON_STEPS):
+        settled = close_loops(model, settled, np.zeros(model.nv))[0]
+        inside = _clipped(model, settled)
+        if np.allclose(inside, settled, atol=CLOSED):
+            break
+        settled = inside
+    return settled
+
+
+def _clipped(model: mujoco.MjModel, pose: np.ndarray) -> np.ndarray:
+    clipped = pose.copy()
+    for joint in np.flatnonzero(model.jnt_limited.astype(bool) & np.isin(model.jnt_type, SCALAR)):
+        at = model.jnt_qposadr[joint]
+        clipped[at] = np.clip(pose[at], *model.jnt_range[joint])
+    return clipped
+
+
+def _close_ties(model: mujoco.MjModel, home: np.ndarray) -> None:
     """Puts every joint that follows another where the equality has it."""
     for tie in np.flatnonzero(model.eq_type == JOINT_EQUALITY):
         leader, follower = int(model.eq_obj2id[tie]), int(model.eq_obj1id[tie])

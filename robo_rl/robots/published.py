@@ -18,6 +18,7 @@ from robo_rl.robots.changes import FLOOR, Change
 Base = Literal["free", "fixed"]
 LARGEST_SIZE, LARGEST_MEMORY = 10_000_000, 2**32  # more would not be a robot, and fill the memory
 SIZES = ("nuserdata", "nconmax", "njmax", "nstack")
+TOLD = 1e-6  # rad or m by which a joint's home is moved without a word
 SUNK_M = 0.01  # what a robot may start above the ground, or its keyframe in it, unremarked
 
 
@@ -265,8 +266,7 @@ class _Reading:
             self.assumed.append(f"home: keyframe {name!r}{more}")
         else:
             self.assumed.append("home: the model's own pose")
-        self._into_ranges(home)
-        anatomy.close_ties(model, home)
+        home = self._into_ranges(home)
         if self._floats(base_body) and ground is not None:
             self._stand(home, base_body, model.geom(ground).id, of_keyframe=key is not None)
         return Home(home, act, ctrl)
@@ -278,9 +278,10 @@ class _Reading:
             int(self.model.jnt_qposadr[joint]) + 2,
             anatomy.gap_m(self.model, home, ground),
         )
-        if of_keyframe and gap < -SUNK_M:
+        own = not any("add_ground" in change for change in self.changes)
+        if of_keyframe and own and gap < -SUNK_M:
             self.warnings.append(f"{self.path}: its home keyframe is {-gap:.3g} m in the ground")
-        if not of_keyframe and not 0 <= gap <= SUNK_M:
+        if (not of_keyframe and not 0 <= gap <= SUNK_M) or (gap < 0 and not own):
             home[height] -= gap
             gap = 0.0
         above = f", {gap:.3g} m above the ground" if gap > 0 else ""
@@ -300,6 +301,10 @@ class _Reading:
             self._warn_of_speed_limits()
 
     def _read(self) -> mujoco.MjSpec:
+        if b"<xacro:" in self.path.read_bytes():
+            raise UserError(
+                f"{self.path}: it is xacro, not a model yet: xacro {self.path} > a.urdf"
+            )
         try:
             spec = mujoco.MjSpec.from_file(str(self.absolute))  # a relative path misleads it
         except (ValueError, RuntimeError, OverflowError, mujoco.FatalError) as error:
@@ -410,19 +415,17 @@ class _Reading:
             raise UserError(f"{self.path}: no body: nothing in it can move.")
         return max(roots, key=lambda body: len(anatomy.joints_of(body)))
 
-    def _into_ranges(self, home: np.ndarray) -> None:
-        model = self.model
-        moved = []
-        for joint in np.flatnonzero(model.jnt_limited):
-            if int(model.jnt_type[joint]) in (FREE, BALL):
-                continue
-            at, (low, high) = model.jnt_qposadr[joint], model.jnt_range[joint]
-            if not low <= home[at] <= high:
-                name = model.joint(int(joint)).name
-                moved.append(f"{name} {home[at]:.4g} to {np.clip(home[at], low, high):.4g}")
-                home[at] = np.clip(home[at], low, high)
+    def _into_ranges(self, home: np.ndarray) -> np.ndarray:
+        """Home with each joint in its range and loops closed; what moved is said."""
+        model, moved = self.model, []
+        settled = anatomy.settle(model, home)
+        for joint in np.flatnonzero(np.isin(model.jnt_type, anatomy.SCALAR)):
+            at = model.jnt_qposadr[joint]
+            if abs(settled[at] - home[at]) > TOLD:
+                moved.append(f"{model.joint(int(joint)).name} {home[at]:.4g} to {settled[at]:.4g}")
         if moved:
             self.assumed.append(f"home, moved into the joints' ranges: {', '.join(moved)}")
+        return settled
 
     def _warn_of_speed_limits(self) -> None:
         limits = {

@@ -19,6 +19,12 @@ from robo_rl.robots.surroundings import Lidar
 from robo_rl.robots.terrain import Terrain
 
 JOINT_DRIVES = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+TARGETS = dict.fromkeys(JOINT_DRIVES, "joint") | {
+    int(mujoco.mjtTrn.mjTRN_SLIDERCRANK): "site",
+    int(mujoco.mjtTrn.mjTRN_TENDON): "tendon",
+    int(mujoco.mjtTrn.mjTRN_SITE): "site",
+    int(mujoco.mjtTrn.mjTRN_BODY): "body",
+}
 GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 
 
@@ -116,12 +122,9 @@ class Robot:
 
     @functools.cached_property
     def driven_names(self) -> tuple[str, ...]:
-        """The joint or site that each actuator acts on."""
+        """The joint, tendon, site or body that each actuator acts on."""
         targets = zip(self.model.actuator_trntype, self.model.actuator_trnid[:, 0], strict=True)
-        return tuple(
-            (self.model.joint if kind in JOINT_DRIVES else self.model.site)(int(i)).name
-            for kind, i in targets
-        )
+        return tuple(getattr(self.model, TARGETS[int(kind)])(int(i)).name for kind, i in targets)
 
     @functools.cached_property
     def driven_dofs(self) -> np.ndarray:

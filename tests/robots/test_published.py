@@ -201,6 +201,7 @@ def test_missing_pictures_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
+        ('<robot xmlns:xacro="http://x"><xacro:include filename="b"/></robot>', "it is xacro"),
         (walker(head='<size nuserdata="2147483647"/>'), "size nuserdata=2147483647"),
         ("<mujoco><worldbody><geom/></worldbody>", "MuJoCo cannot read it"),
         ("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>", "no joint"),
@@ -241,6 +242,26 @@ def test_the_home_keyframe_is_taken_whole(tmp_path):
     np.testing.assert_array_equal(home.qpos, [0, 0, 0.9, 0, 0, 1, 0, 0.2])
     np.testing.assert_array_equal(home.act, [0.4])
     np.testing.assert_array_equal(home.ctrl, [0.6])
+
+
+def test_a_keyframe_stands_where_it_stands_and_is_remarked_upon(tmp_path):
+    key = '<keyframe><key name="home" qpos="0 0 {} 1 0 0 0 0"/></keyframe>'
+    hovering = read_published(write(tmp_path, walker(tail=key.format(2))))
+    assert hovering.home.qpos[2] == 2.0
+    assert "1.68 m above the ground" in hovering.assumed[-1]
+    sunk = read_published(write(tmp_path, walker(tail=key.format(0.3))))
+    assert sunk.home.qpos[2] == 0.3
+    assert "0.02 m in the ground" in sunk.warnings[0]
+    on_ours = read_published(write(tmp_path, walker(world="", tail=key.format(0))))
+    assert on_ours.home.qpos[2] == pytest.approx(0.32)
+
+
+def test_a_loop_that_a_range_moves_is_closed_again(tmp_path):
+    trunk = """<body name="a" pos=".1 0 0"><joint name="a" axis="0 1 0" range="10 40"/><geom
+    type="capsule" fromto="0 0 0 0 0 .1" size=".01" mass=".1"/></body>"""
+    tie = '<equality><joint joint1="knee" joint2="a" polycoef="0 -1 0 0 0"/></equality>'
+    home = read_published(write(tmp_path, walker(trunk=trunk, tail=tie))).home.qpos
+    np.testing.assert_allclose(home[7:], [np.radians(10), -np.radians(10)], atol=1e-6)
 
 
 def test_a_massless_frame_and_a_ball_joint_on_a_loose_part_come_in(tmp_path):

@@ -105,7 +105,7 @@ def try_out(name: str, folder: Path, written: list[Path]) -> Any:
             if bool(state.error):
                 raise errors.UserError(f"{name}: a step from home gives numbers not finite.")
             return mdp_table(name)
-    except errors.UserError:
+    except BaseException:
         for path in written:
             path.unlink(missing_ok=True)
         shutil.rmtree(folder / "envs" / name, ignore_errors=True)
