@@ -300,6 +300,52 @@ def checklist(
     raise typer.Exit(exit_of_grades((row.verdict for row in made.rows), fail_on))
 
 
+@app.command("import")
+def import_run(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="A deployment file, a mapping, a policy file, or module:function."),
+    ] = None,
+    words: Words = None,
+    template: Annotated[bool, typer.Option(help="Print a mapping to fill in.")] = False,
+    schema: Annotated[bool, typer.Option(help="Print the JSON Schema of a mapping.")] = False,
+) -> None:
+    """Make a run folder of the policy and robot that you have; safety, gap and so on take it.
+
+    robo-rl import deploy/deploy_mujoco/configs/g1.yaml out=RUN     (unitree_rl_gym, forks)
+
+    robo-rl import deploy.yaml robot=scene.xml policy=policy.onnx out=RUN     (unitree_rl_lab)
+
+    robo-rl import policy.onnx robot=scene.xml mapping=mapping.yaml out=RUN   (anything else)
+
+    robo-rl import model.zip env=hopper out=RUN     (trained on an environment of the suite)
+
+    Keys: out (required), robot (MJCF or URDF), policy (.onnx, TorchScript .pt, .pt2 of
+    torch.export, rsl_rl checkpoint, SB3 zip, Brax parameters, module:function), mapping, env,
+    reward, base (free, fixed), golden (.npz to compare with), trust (true runs the code of
+    module:function), and initial, forward_mps, sideways_mps, turn_radps of the command, as
+    [0.5,0,0] and [-1,1].
+    Writes RUN/import.json and RUN/import/report.html: what was read where, what was assumed, a
+    trial of 20 s without disturbance, and the command response.
+    """
+    from robo_rl.importing import command
+
+    if template or schema:
+        typer.echo(command.template() if template else command.schema())
+        return
+    if source is None:
+        raise UserError("import: give a deployment file, a mapping or a policy; see --help.")
+    asked = command.asked(source, _keys(words, command.KEYS, "import"))
+    with steps_bar("Trial") as show:
+        done = command.run(asked, shlex.join(["robo-rl", "import", source, *(words or [])]), show)
+    for line in done.lines:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    console.print(f"Report: {escape(str(done.page))}", soft_wrap=True)
+    console.print(f"Run folder: {escape(str(asked.out))}", soft_wrap=True)
+    if done.crashed:
+        raise NotFiniteError("import: the policy gives numbers that are not finite in its trial.")
+
+
 @app.command("list")
 def list_parts(
     kind: Annotated[str, typer.Argument(help="terms, injectors, metrics, engines, signals, ...")],

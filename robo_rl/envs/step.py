@@ -241,7 +241,8 @@ class Environment:
         home = self.robot.ctrl0
         if home is None:
             return (low + high) / 2 + command * ((high - low) / 2)
-        return home + command * jnp.where(command > 0, high - home, home - low)
+        down, up = np.abs(self.robot.model.actuator_ctrlrange.T - home).astype(np.float32)
+        return home.astype(np.float32) + command * jnp.where(command > 0, up, down)
 
     def reset_batch(self, keys: Array, injection: Injection | None = None) -> State:
         """One fresh episode per key; injection, if given, has the same leading axis."""

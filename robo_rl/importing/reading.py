@@ -124,6 +124,7 @@ def _complete(asked: Asked, source: Source, published: Published | None = None) 
         source.mapping["command"] = said
         source.said |= {f"command.{key}": "as asked" for key in asked.command}
     mapping = _checked(source.mapping, asked)
+    _say_defaults(mapping, source)
     if mapping.environment is None and published is None:
         robot = _needed(asked.robot or source.robot, "robot=MJCF|URDF", asked.source)
         published = read_published(robot, asked.base)
@@ -133,6 +134,21 @@ def _complete(asked: Asked, source: Source, published: Published | None = None) 
     if policy is None:
         raise UserError(f"{asked.source}: policy=FILE is needed: this file names none.")
     return Gathered(source, mapping, published, read_policy(str(policy), asked, mapping, source))
+
+
+def _say_defaults(mapping: Mapping, source: Source) -> None:
+    """Notes what the mapping leaves to its own defaults and a verdict hangs on."""
+    if mapping.environment is not None or mapping.task != "velocity-tracking":
+        return
+    said = source.mapping.get("command") or {}
+    for key in ("initial", "forward_mps", "sideways_mps", "turn_radps"):
+        if key not in said:
+            value = getattr(mapping.command, key)
+            source.assume(
+                f"command.{key}", f"{list(value)}; give {key}=[...] as it was trained with"
+            )
+    if mapping.rates and mapping.rates.physics_hz is None:
+        source.assume("rates.physics_hz", "the model's own timestep")
 
 
 def _checked(data: dict[str, Any], asked: Asked) -> Mapping:
@@ -192,6 +208,16 @@ def read_policy(policy: str, asked: Asked, mapping: Mapping, source: Source) -> 
     else:
         network, said = brax.read(path, activation)
     source.said["network.activation"] = said
+    return network
+
+
+def as_given(policy: Path | str, network: AnyNetwork) -> AnyNetwork:
+    """The network as its own runtime runs it, where it has one; else ours."""
+    path = Path(policy)
+    if path.suffix.lower() == ".onnx":
+        return onnx.as_given(path)
+    if path.suffix.lower() in (".pt", ".pth", ".jit") and _is_torchscript(path):
+        return torch_files.as_given(path)
     return network
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from robo_rl import files
 from robo_rl.errors import UserError
-from robo_rl.importing.source import ASSUMED, Source
+from robo_rl.importing.source import Source
 from robo_rl.policy.mapping import Actuator, Mapping, default_pose, per_joint, targets
 from robo_rl.robots import anatomy
 from robo_rl.robots.published import Published, write_files
@@ -306,6 +306,7 @@ class _Robot:
             span = reach + max((limit or 0.0) / stiffness, OUTPUTS * scale, 0.1)
         else:
             span = limit if kind == "torque" and limit else max(OUTPUTS * scale, 1.0)
+        span = 2.0 ** np.ceil(np.log2(span))  # a power of two: targets survive single precision
         drive: dict[str, Any] = {
             "joint": joint,
             "kind": kind,
@@ -323,9 +324,9 @@ class _Robot:
 
     def _initial_ctrl(self) -> list[float] | None:
         """Neutral targets; none where an actuator acts on something else than a joint."""
-        own = {
-            int(self.model.actuator_trntype[i]) for i in range(self.model.nu)
-        } - {int(mujoco.mjtTrn.mjTRN_JOINT)}
+        own = {int(self.model.actuator_trntype[i]) for i in range(self.model.nu)} - {
+            int(mujoco.mjtTrn.mjTRN_JOINT)
+        }
         return None if own else [a.neutral for a in self.actuators]
 
     def _at_home(self, joint: str) -> float:
@@ -348,7 +349,7 @@ class _Robot:
             home = np.array(self.published.home.qpos)
             for name, angle in self.pose.items():
                 home[model.joint(name).qposadr[0]] = angle
-            anatomy.close_ties(model, home)
+            home = anatomy.settle(model, home)
             if self.floats and self.published.ground and start.height_m is None:
                 home[2] -= anatomy.gap_m(model, home, model.geom(self.published.ground).id)
         if self.floats and start.height_m is not None:
@@ -410,8 +411,3 @@ def tolerance_of(ranges: tuple[tuple[float, float], ...]) -> float:
     drawn = np.random.default_rng(0).uniform(low, high, (4096, 3))
     idle = float(np.linalg.norm(drawn, axis=1).mean())
     return min(LARGEST_TOLERANCE_MPS, IDLE_SHARE * idle)
-
-
-def said_twice(source: Source) -> str:
-    """The entries that were read nowhere, in one line."""
-    return ", ".join(k for k, v in source.said.items() if v.startswith(ASSUMED))

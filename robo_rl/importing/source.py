@@ -12,6 +12,11 @@ from robo_rl.errors import UserError
 ASSUMED = "assumed"
 
 
+def is_assumed(said: str) -> bool:
+    """Whether an entry was read nowhere."""
+    return said.startswith(ASSUMED)
+
+
 @dataclass
 class Source:
     """A policy, its robot and its mapping, as far as a source gives them.

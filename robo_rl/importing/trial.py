@@ -4,16 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
+import mujoco
 import numpy as np
 
 from robo_rl import files
 from robo_rl.envs.step import Environment, make
+from robo_rl.envs.tasks import declared
 from robo_rl.errors import UserError
 from robo_rl.injection.episode import Injection, ask
-from robo_rl.policy.stored import Policy
+from robo_rl.policy.networks import begin
+from robo_rl.policy.stored import AnyNetwork, Policy
 from robo_rl.policy.wiring import WiredProgram
+from robo_rl.robots import offered
 from robo_rl.rollouts.play import Track, episode_keys, rollout
 from robo_rl.scenarios.schema import stack
 
@@ -34,6 +36,7 @@ class Trial(NamedTuple):
     command: Command
     seconds: float
     fell: bool
+    crashed: bool  # numbers that are not finite
     velocity_b_mps: tuple[float, float]
     yaw_rate_radps: float
 
@@ -43,6 +46,7 @@ class Trial(NamedTuple):
             "command": list(self.command),
             "seconds": self.seconds,
             "fell": self.fell,
+            "crashed": self.crashed,
             "velocity_b_mps": list(self.velocity_b_mps),
             "yaw_rate_radps": self.yaw_rate_radps,
         }
@@ -74,14 +78,15 @@ class Golden(NamedTuple):
     """The largest differences from golden data over the first control steps."""
 
     steps: int
-    observation: float
+    observation: float  # in closed loop from the first state, in double precision
     action: float
+    network: float  # of the stored network, fed with the golden observations
     worst: str  # entry of the observation that differs most
 
     @property
     def equal(self) -> bool:
         """Whether nothing differs by more than GOLDEN_TOLERANCE."""
-        return max(self.observation, self.action) <= GOLDEN_TOLERANCE
+        return max(self.observation, self.action, self.network) <= GOLDEN_TOLERANCE
 
     def said(self) -> dict[str, Any]:
         """As import.json has it."""
@@ -114,7 +119,9 @@ def trial(
     fell = np.asarray(track.fell | track.crashed)
     forward, sideways, turn = means[0].tolist()
     seconds = round(int(track.length[0]) * long.control_s, 6)
-    first = Trial(command, seconds, bool(fell[0]), (forward, sideways), turn)
+    first = Trial(
+        command, seconds, bool(fell[0]), bool(track.crashed[0]), (forward, sideways), turn
+    )
     responses = []
     for axis, name in enumerate(AXES):
         rows = slice(1 + axis * LEVELS, 1 + (axis + 1) * LEVELS)
@@ -158,18 +165,20 @@ def least_followed(asked: np.ndarray, given: np.ndarray) -> float | None:
     return least
 
 
-def against_golden(env: Environment, policy: Policy, path: Path) -> Golden:
+def against_golden(env: Environment, policy: Policy, path: Path, given: AnyNetwork) -> Golden:
     """Observation and action step by step against those of the source, from the same state.
 
     path: an .npz with observation [T, n] and action [T, m], and qpos and qvel [T, ...] of the
-    state that each observation was made from. The run starts in the first state.
+    state that each observation was made from. given: the network as its own runtime runs it. The
+    loop starts in the first state and is closed in double precision by plain MuJoCo: walking
+    amplifies the last bit of single precision beyond any tolerance within a second.
     """
     data = files.read_arrays(path)
     for key in ("observation", "action", "qpos", "qvel"):
         if key not in data:
             raise UserError(f"{path}: no array named {key!r}; it holds {', '.join(data)}.")
     program = policy.program
-    if not isinstance(program, WiredProgram):
+    if not isinstance(program, WiredProgram) or policy.wired is None:
         raise UserError(f"golden={path}: for a policy on a robot of its own only.")
     model = env.robot.model
     if data["qpos"].shape[1:] != (model.nq,) or data["qvel"].shape[1:] != (model.nv,):
@@ -178,26 +187,71 @@ def against_golden(env: Environment, policy: Policy, path: Path) -> Golden:
             f" {model.nq} and {model.nv} numbers."
         )
     steps = min(GOLDEN_STEPS, len(data["action"]))
-    command = _command_of(policy, data)
-    state = _placed(env, data["qpos"][0], data["qvel"][0], command)
-    advance = jax.jit(env.step)
-    memory = {k: v[None] for k, v in policy.begin().items()}
-    seen, done = [], []
-    for _ in range(steps):
-        frame = np.asarray(state.observation, np.float32)[None]
-        observation, _ = program.observe(np, policy.parameters["wiring"], memory, frame)
-        action, memory = program.act(np, policy.parameters, memory, frame)
-        seen.append(observation[0])
-        done.append(memory["action"][0])
-        state = advance(state, jnp.asarray(action[0]))
-    difference = np.abs(np.array(seen) - data["observation"][:steps])
+    if data["observation"].shape[1] != len(policy.wired.wiring.place):
+        raise UserError(
+            f"{path}: observations of {data['observation'].shape[1]} numbers; the mapping makes"
+            f" {len(policy.wired.wiring.place)}."
+        )
+    exact = Policy(given, policy.contract, policy.wired)
+    seen, done = _closed_loop(env, exact, data, steps, _command_of(policy, data))
+    difference = np.abs(seen - data["observation"][:steps])
     worst = int(difference.max(axis=0).argmax())
     return Golden(
         steps,
         float(difference.max()),
-        float(np.abs(np.array(done) - data["action"][:steps]).max()),
+        float(np.abs(done - data["action"][:steps]).max()),
+        _network_difference(policy.network, data, steps),
         f"number {worst} of {difference.shape[1]}, step {int(difference[:, worst].argmax())}",
     )
+
+
+def _closed_loop(
+    env: Environment, policy: Policy, data: dict[str, np.ndarray], steps: int, command: Command
+) -> tuple[np.ndarray, np.ndarray]:
+    """Observations and outputs of the network, step by step, in plain MuJoCo."""
+    program, model, joints = policy.program, env.robot.model, declared.joint_names(env.robot)
+    assert isinstance(program, WiredProgram)
+    sim = mujoco.MjData(model)
+    home = env.robot.ctrl0
+    low, high = model.actuator_ctrlrange.T
+    centre = (low + high) / 2 if home is None else np.asarray(env.robot.file.initial_ctrl)
+    sim.qpos[:], sim.qvel[:], sim.ctrl[:] = data["qpos"][0], data["qvel"][0], centre
+    mujoco.mj_forward(model, sim)
+    at = [model.joint(name) for name in joints]
+    memory = {name: value[None] for name, value in policy.begin().items()}
+    parameters, seen, done = policy.parameters, [], []
+    for _ in range(steps):
+        parts = {
+            offered.POSITION: [sim.qpos[j.qposadr[0]] for j in at],
+            offered.VELOCITY: [sim.qvel[j.dofadr[0]] for j in at],
+            offered.QUATERNION: sim.qpos[3:7],
+            offered.LINEAR: sim.qvel[:3],
+            offered.ANGULAR: sim.qvel[3:6],
+            offered.HEIGHT: sim.qpos[2:3],
+            offered.COMMAND: command,
+            offered.SENSORS: sim.sensordata,
+        }
+        sizes = dict(program.layout.frame)
+        frame = np.concatenate([np.asarray(parts[n], float)[:k] for n, k in sizes.items()])[None]
+        observation, _ = program.observe(np, parameters["wiring"], memory, frame)
+        action, memory = program.act(np, parameters, memory, frame)
+        seen.append(observation[0].astype(np.float32))
+        done.append(memory["action"][0])
+        sim.ctrl[:] = centre + action[0] * np.where(action[0] > 0, high - centre, centre - low)
+        for _ in range(env.engine.substeps):
+            mujoco.mj_step(model, sim)
+    return np.array(seen), np.array(done)
+
+
+def _network_difference(network: AnyNetwork, data: dict[str, np.ndarray], steps: int) -> float:
+    """How far the stored network is from the golden actions on the golden observations."""
+    program = network.program
+    memory, differences = begin(np, program, (1,)), []
+    for k in range(steps):
+        row = np.asarray(data["observation"][k], np.float32)[None]
+        output, memory = program.act(np, network.parameters, memory, row)
+        differences.append(float(np.abs(output[0] - data["action"][k]).max()))
+    return max(differences)
 
 
 def _command_of(policy: Policy, data: dict[str, np.ndarray]) -> Command:
@@ -207,10 +261,3 @@ def _command_of(policy: Policy, data: dict[str, np.ndarray]) -> Command:
         said = policy.contract["mapping"].get("command", {}).get("initial", [0.0, 0.0, 0.0])
     forward, sideways, turn = (float(v) for v in np.ravel(said)[:3])
     return forward, sideways, turn
-
-
-def _placed(env: Environment, qpos: np.ndarray, qvel: np.ndarray, command: Command) -> Any:
-    """The first state of an undisturbed episode in a state of the robot, to the last bit."""
-    bits, readout = env.engine.place(qpos, qvel)
-    start = env.begin(jax.random.key(0), undisturbed(env, command), jnp.asarray(bits), readout)
-    return start

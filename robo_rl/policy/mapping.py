@@ -260,7 +260,7 @@ def compile_mapping(
         lows.append((bottom - neutral) / span)
         highs.append((top - neutral) / span)
     low, high = _action_clip(mapping, outputs)
-    columns = [np.asarray(column, np.float32) for column in zip(*rows, strict=True)]
+    columns = [np.asarray(column, np.float64) for column in zip(*rows, strict=True)]
     return Wired(
         layout,
         Wiring(
@@ -270,14 +270,14 @@ def compile_mapping(
             high=columns[3],
             scale=columns[4],
             place=np.asarray(made.places(len(rows)), np.int32),
-            clip=np.float32(mapping.observation.clip or np.inf),
+            clip=np.float64(mapping.observation.clip or np.inf),
             action_low=low,
             action_high=high,
             output=np.asarray(output, np.int32),
-            gain=np.asarray(gain, np.float32),
-            offset=np.asarray(rest, np.float32),
-            command_low=np.asarray(lows, np.float32),
-            command_high=np.asarray(highs, np.float32),
+            gain=np.asarray(gain, np.float64),
+            offset=np.asarray(rest, np.float64),
+            command_low=np.asarray(lows, np.float64),
+            command_high=np.asarray(highs, np.float64),
             hold=np.int32(1),
             late=np.int32(0),
         ),
@@ -287,8 +287,8 @@ def compile_mapping(
 def _action_clip(mapping: Mapping, outputs: int) -> tuple[np.ndarray, np.ndarray]:
     clip = mapping.action.clip
     if clip is None:
-        return np.full(outputs, -np.inf, np.float32), np.full(outputs, np.inf, np.float32)
-    pairs = np.asarray(clip, np.float32)
+        return np.full(outputs, -np.inf, np.float64), np.full(outputs, np.inf, np.float64)
+    pairs = np.asarray(clip, np.float64)
     pairs = np.broadcast_to(pairs, (outputs, 2)) if pairs.ndim == 1 else pairs
     if pairs.shape != (outputs, 2):
         raise UserError(f"action.clip: {len(pairs)} pairs for {outputs} outputs.")

@@ -6,6 +6,7 @@ which signal goes where, with which sign, scale and offset). A wiring mistake is
 nothing is compiled again for it. Written once for NumPy and JAX, for robots along leading axes.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -73,7 +74,11 @@ MOUNTED = ("linear velocity", "angular velocity", "gravity")
 
 
 class Wiring(NamedTuple):
-    """What goes where; [f] entries of one frame of the observation, [nu] actuators."""
+    """What goes where; [f] entries of one frame of the observation, [nu] actuators.
+
+    Stored in double precision, so that a loop in double precision can be exact; JAX runs it in
+    single.
+    """
 
     feature: Array  # [f] int, which feature an entry reads
     minus: Array  # [f] subtracted from it
@@ -137,21 +142,21 @@ def features(xp: Xp, layout: Layout, frame: Array, action: Array, step: Array) -
             linear,
             _turned(xp, turn, angular),
             down,
-            nothing + np.array([0.0, 0.0, -1.0], np.float32),
+            nothing + np.array([0.0, 0.0, -1.0], frame.dtype),
             _down(xp, xp.roll(parts[QUATERNION], 1, axis=-1)),  # w read from the last place
             _roll_pitch_yaw(xp, turn),
         ]
         for mount in layout.mounts:
-            to_mount = np.asarray(mount.rotation, np.float32).T
-            at = np.asarray(mount.position_b_m, np.float32)
+            to_mount = np.asarray(mount.rotation, frame.dtype).T
+            at = np.asarray(mount.position_b_m, frame.dtype)
             moving = linear + xp.cross(angular, nothing + at)
             found += [_turned(xp, to_mount, v) for v in (moving, angular, down)]
     for start in layout.gravity_sensors:
         found.append(_down(xp, parts[SENSORS][..., start : start + 4]))
-    time_s = step.astype(np.float32) * np.float32(layout.control_s)
+    time_s = step.astype(frame.dtype) * layout.control_s
     wave = {"sin": xp.sin, "cos": xp.cos}
     phases = [
-        wave[c.function](np.float32(2 * np.pi) * ((time_s / c.period_s + c.offset) % 1.0))
+        wave[c.function](2 * math.pi * ((time_s / c.period_s + c.offset) % 1.0))
         for c in layout.clocks
     ]
     clock = xp.stack(phases, axis=-1) if phases else frame[..., :0]
@@ -207,6 +212,7 @@ class WiredProgram:
         wiring: Wiring = parameters["wiring"]
         seen, history = self.observe(xp, wiring, memory, observation)
         inner = {n: memory[f"network {n}"] for n, _ in self.network.memory}
+        seen = seen.astype(np.float32)
         output, inner = self.network.act(xp, parameters["network"], inner, seen)
         output = xp.clip(output, wiring.action_low, wiring.action_high)
         due = (memory["step"] % wiring.hold == 0)[..., None]

@@ -83,6 +83,21 @@ def failure_rates(rows: Sequence[tuple[Any, ...]], title: str) -> str:
         return _svg(figure)
 
 
+def response(axes_of: Sequence[tuple[str, str, NDArray[Any], NDArray[Any]]]) -> str:
+    """One panel per axis of (name, unit, asked, given): given over asked, and where they agree."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.1 * len(axes_of), 2.8), layout="constrained")
+        for k, (name, unit, asked, given) in enumerate(axes_of):
+            axes = figure.add_subplot(1, len(axes_of), k + 1)
+            ends = [float(np.min(asked)), float(np.max(asked))]
+            axes.plot(ends, ends, color="#777777", lw=0.8)
+            axes.plot(asked, given, "o-", color=COLOURS[0], lw=1.5, ms=4)
+            for at in asked[np.isnan(given)]:
+                axes.axvline(at, color=COLOURS[1], lw=0.8, ls=":")
+            axes.set(xlabel=f"asked, {unit}", ylabel=f"given, {unit}", title=name)
+        return _svg(figure)
+
+
 class Degradation(NamedTuple):
     """One injector's sweep: success and return by magnitude, with the two marks that matter."""
 

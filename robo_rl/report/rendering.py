@@ -76,6 +76,13 @@ class Camera:
         self.camera.distance = min(3.5, 2.6 * env.robot.model.stat.extent)
         self.camera.azimuth, self.camera.elevation = 90.0, -12.0 if env.robot.file.ground else -45.0
 
+    def at_home(self) -> np.ndarray:
+        """The robot in its start pose, [height, width, 3] uint8."""
+        self.data.qpos[:], self.data.qvel[:] = self.env.robot.qpos0, 0.0
+        mujoco.mj_forward(self.env.robot.model, self.data)
+        self.renderer.update_scene(self.data, self.camera)
+        return self.renderer.render()
+
     def picture(self, state: State, index: int) -> np.ndarray:
         """One robot of a batch, where it should go and what is in its way.
 

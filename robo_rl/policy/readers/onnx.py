@@ -40,6 +40,11 @@ def read(path: Path) -> Graph | External:
     return graph
 
 
+def as_given(path: Path) -> External:
+    """The network run by onnxruntime, whatever its operations."""
+    return _external(path, load(path))
+
+
 def metadata(path: Path) -> dict[str, str]:
     """What an exporter wrote into the file beside the network."""
     return {entry.key: entry.value for entry in load(path).metadata_props}

@@ -125,6 +125,16 @@ def read_torchscript(path: Path) -> Graph | External:
     return _external(path, module, size, reference)
 
 
+def as_given(path: Path) -> External:
+    """The network of a TorchScript file run by torch, whatever its layers."""
+    import torch
+
+    module = torch.jit.load(str(path), map_location="cpu").eval()
+    size = _input_size(dict(module.named_parameters()), dict(module.named_buffers()))
+    assert size is not None
+    return _external(path, module, size, _in_a_row(module, size, path))
+
+
 def read_torch_export(path: Path) -> External:
     """A program of torch.export, run by torch.
 
