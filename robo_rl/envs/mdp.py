@@ -1,7 +1,7 @@
 """An environment is an MDP over named signals: its declaration, and the registry of all of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from robo_rl import content
@@ -75,6 +75,9 @@ class Mdp:
     goal: Goal | None = None
     surroundings: Surroundings | None = None  # for a robot with a lidar
     terrain: Terrain | None = None  # None is the ground of the robot's model
+    not_for: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of a suite's criteria and scenarios: why
 
     @property
     def episode_steps(self) -> int:

@@ -20,6 +20,7 @@ import robo_rl
 from robo_rl.envs.step import Environment
 from robo_rl.errors import UserError
 from robo_rl.files import digest
+from robo_rl.policy.networks import Network
 from robo_rl.policy.stored import Policy
 
 DRAWN = ("_", "cam_", "light_", "mat_", "skin_", "tex_", "text_", "vis", "paths", "signature")
@@ -97,6 +98,8 @@ def _table_mismatches(kind: str, stored: Any, now: list[dict[str, Any]]) -> list
 def _shape_mismatches(policy: Policy, env: Environment) -> list[str]:
     """Where the network's layers fit neither each other nor the observation and the action."""
     net = policy.network
+    if not isinstance(net, Network):
+        return _size_mismatches(policy, env)
     sizes = [env.observation_size, *(len(b) for b in net.biases[:-1]), env.action_size]
     wanted = [*itertools.pairwise(sizes)]
     found = [tuple(weight.shape) for weight in net.weights]
@@ -106,6 +109,21 @@ def _shape_mismatches(policy: Policy, env: Environment) -> list[str]:
     return [
         f"a network for {net.mean.size} observations with weights {found} and biases {ends}, now"
         f" {sizes[0]} observations and {sizes[-1]} actions"
+    ]
+
+
+def _size_mismatches(policy: Policy, env: Environment) -> list[str]:
+    """Where a network of another make takes or gives another number of numbers."""
+    try:
+        action, _ = policy.act(np.zeros(policy.observation_size, np.float32), policy.begin())
+    except (ValueError, TypeError, IndexError) as error:
+        return [f"a network that cannot be run ({error})"]
+    found, wanted = (policy.observation_size, action.size), (env.observation_size, env.action_size)
+    if found == wanted:
+        return []
+    return [
+        f"a network for {found[0]} observations and {found[1]} actions, now {wanted[0]}"
+        f" observations and {wanted[1]} actions"
     ]
 
 

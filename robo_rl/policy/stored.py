@@ -133,13 +133,13 @@ class Policy:
         program, lead = self.program, seen.shape[:-1]
         rows = seen.reshape(-1, seen.shape[-1])
         kept = {
-            name: np.asarray(memory[name]).reshape(len(rows), *shape)
+            name: np.asarray(memory[name]).reshape((len(rows), *shape))
             for name, shape in program.memory
         }
         action, kept = program.act(np, self.parameters, kept, rows)
         return (
             np.asarray(action, np.float32).reshape(*lead, -1),
-            {name: kept[name].reshape(*lead, *shape) for name, shape in program.memory},
+            {name: kept[name].reshape((*lead, *shape)) for name, shape in program.memory},
         )
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:

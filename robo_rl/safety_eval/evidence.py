@@ -62,7 +62,7 @@ def cover(suite: Suite, env: Environment) -> Coverage:
 
     Raises UserError where no scenario applies.
     """
-    excluded = dict(suite.not_for.get(env.name, {}))
+    excluded = {**env.mdp.not_for, **suite.not_for.get(env.name, {})}
     costs = frozenset(cost.name for cost in env.rewards.costs)
     missing: dict[str, str] = {}
     scenarios = {}

@@ -15,8 +15,10 @@ import numpy as np
 from robo_rl.envs.step import Environment, make
 from robo_rl.errors import UserError
 from robo_rl.policy import contract
+from robo_rl.policy.networks import Network
 from robo_rl.policy.stored import Policy, load_policy
 from robo_rl.report import page as report
+from robo_rl.rollouts.play import episode_keys
 from robo_rl.safety_eval import results
 from robo_rl.safety_eval.results import Against, SafetyResults
 from robo_rl.safety_eval.suite import Finding
@@ -24,6 +26,7 @@ from robo_rl.sim2real import gap_results
 from robo_rl.sim2real.gap_results import GapResults, Margin, Swept
 from robo_rl.verdicts import Grade, Verdict, grade_of, tally, tally_words, worst
 
+SAMPLED = 256  # observations with which the network is tried
 TIMED_CALLS = 2000
 PERIOD_SHARE = (
     0.1  # of the control period that inference may take on the robot's own, slower computer
@@ -101,15 +104,11 @@ def checklist(run: Path) -> Checklist:
 def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
     command = f"robo-rl checklist {run}"
     differs = contract.mismatches(policy.contract, env)
-    rng = np.random.default_rng(0)
-    seen = policy.network.mean + policy.network.std * rng.standard_normal(
-        (256, policy.network.mean.size)
-    )
-    batch = policy(seen)
-    single = np.stack([policy(one) for one in seen])
+    seen, around = _typical_observations(policy, env)
+    batch, _ = policy.act(seen, policy.begin(len(seen)))
+    single = np.stack([policy.act(one, policy.begin())[0] for one in seen])
     finite = bool(np.isfinite(batch).all())
     agree = float(np.abs(batch - single).max()) if finite else np.inf
-    narrow = int((policy.network.std < 1e-4).sum())
     return [
         Row(
             "contract",
@@ -123,13 +122,34 @@ def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
         Row(
             "contract",
             "The policy gives numbers that are not finite, or depends on the batch",
-            "256 observations around the training mean:"
+            f"{len(seen)} observations {around}:"
             f" {'all finite' if finite else 'NOT FINITE'}, batch against single {agree:.1e}",
             "1e-5",
             Grade.GREEN if finite and agree < 1e-5 else Grade.RED,
             "Do not deploy; train again and read health.jsonl.",
             command,
         ),
+        *_normaliser_rows(policy, command),
+        _inference_row(policy, seen[0], env, command),
+    ]
+
+
+def _typical_observations(policy: Policy, env: Environment) -> tuple[np.ndarray, str]:
+    """Observations that the policy may meet, [n, observations], and where they are from."""
+    if isinstance(policy.network, Network) and policy.wired is None:
+        mean, std = policy.network.mean, policy.network.std
+        rng = np.random.default_rng(0)
+        return mean + std * rng.standard_normal((SAMPLED, mean.size)), "around the training mean"
+    starts = env.reset_batch(episode_keys(0, SAMPLED))
+    return np.asarray(starts.observation), "of starts of episodes"
+
+
+def _normaliser_rows(policy: Policy, command: str) -> list[Row]:
+    """What the normaliser tells of training; a network from elsewhere has none to be asked."""
+    if not isinstance(policy.network, Network):
+        return []
+    narrow = int((policy.network.std < 1e-4).sum())
+    return [
         Row(
             "contract",
             "An observation that hardly varied in training blows up when the real one does",
@@ -139,13 +159,12 @@ def _contract_rows(run: Path, policy: Policy, env: Environment) -> list[Row]:
             Grade.AMBER if narrow else Grade.GREEN,
             "Remove the channel or randomise it in training.",
             command,
-        ),
-        _inference_row(policy, env, command),
+        )
     ]
 
 
-def _inference_row(policy: Policy, env: Environment, command: str) -> Row:
-    worst_ms, period_ms = 1e3 * inference_s(policy), 1e3 * env.control_s
+def _inference_row(policy: Policy, seen: np.ndarray, env: Environment, command: str) -> Row:
+    worst_ms, period_ms = 1e3 * inference_s(policy, seen), 1e3 * env.control_s
     margin = period_ms * PERIOD_SHARE / worst_ms
     grade = Grade.GREEN if margin >= 2 else Grade.AMBER if margin >= 1 else Grade.RED
     return Row(
@@ -159,13 +178,12 @@ def _inference_row(policy: Policy, env: Environment, command: str) -> Row:
     )
 
 
-def inference_s(policy: Policy) -> float:
-    """99th percentile of the time of one call, s."""
-    seen = policy.network.mean.astype(np.float32)
-    times = []
+def inference_s(policy: Policy, seen: np.ndarray) -> float:
+    """99th percentile of the time of one call on an observation [n], s."""
+    times, memory = [], policy.begin()
     for _ in range(TIMED_CALLS):
         began = time.perf_counter()
-        policy(seen)
+        policy.act(seen, memory)
         times.append(time.perf_counter() - began)
     return float(np.quantile(times, 0.99))
 

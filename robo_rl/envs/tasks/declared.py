@@ -127,6 +127,7 @@ def _mdp(name: str, path: Path) -> Mdp:
             ranges.every_s,
             file.tolerance,
         ),
+        not_for=file.not_for,
     )
 
 
