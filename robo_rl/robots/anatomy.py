@@ -20,14 +20,14 @@ NEWTON_STEPS, CLOSED = 20, 1e-9  # m or rad: a loop is closed
 def base_body(model: mujoco.MjModel) -> int:
     """The root of the jointed tree that the actuators act on; of several, that of most mass."""
     driven = _driven_bodies(model)
-    roots = [b for b in range(1, model.nbody) if _is_root(model, b)]
-    trees = {b: set(_subtree(model, b)) for b in roots}
-    return max(roots, key=lambda b: (len(driven & trees[b]), model.body_subtreemass[b], -b))
+    trees = {b: set(_subtree(model, b)) for b in roots(model)}
+    return max(trees, key=lambda b: (len(driven & trees[b]), model.body_subtreemass[b], -b))
 
 
-def _is_root(model: mujoco.MjModel, body: int) -> bool:
-    """Whether a body moves and the one that it is jointed to does not."""
-    return bool(model.body_jntnum[body] > 0 and model.body_weldid[model.body_parentid[body]] == 0)
+def roots(model: mujoco.MjModel) -> list[int]:
+    """Bodies that are jointed to the world, or to what does not move."""
+    static = model.body_weldid[model.body_parentid] == 0
+    return [int(b) for b in np.flatnonzero((model.body_jntnum > 0) & static)]
 
 
 def _subtree(model: mujoco.MjModel, root: int) -> Iterable[int]:
@@ -48,9 +48,9 @@ def own_bodies(model: mujoco.MjModel, base_body: int) -> list[int]:
 
 def _driven_bodies(model: mujoco.MjModel) -> set[int]:
     """Bodies that an actuator acts on, through whatever; every jointed one if there is none."""
-    kinds = mujoco.mjtTrn
-    found: set[int] = set()
-    for kind, (target, _) in zip(model.actuator_trntype, model.actuator_trnid, strict=True):
+    kinds, found = mujoco.mjtTrn, set()
+    for number, target in zip(model.actuator_trntype, model.actuator_trnid[:, 0], strict=True):
+        kind = kinds(int(number))
         if kind in (kinds.mjTRN_JOINT, kinds.mjTRN_JOINTINPARENT):
             found.add(int(model.jnt_bodyid[target]))
         elif kind in (kinds.mjTRN_SITE, kinds.mjTRN_SLIDERCRANK):

@@ -133,8 +133,8 @@ def _joint_of(model: mujoco.MjModel, sensor: int) -> int | None:
     at = int(model.sensor_objid[sensor])
     if int(model.sensor_objtype[sensor]) != int(mujoco.mjtObj.mjOBJ_ACTUATOR):
         return at
-    kind, gear = model.actuator_trntype[at], model.actuator_gear[at, 0]
-    direct = kind in (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT)
+    kind, gear = int(model.actuator_trntype[at]), float(model.actuator_gear[at, 0])
+    direct = kind in (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
     return int(model.actuator_trnid[at, 0]) if direct and gear == 1.0 else None
 
 

@@ -294,9 +294,10 @@ class _Reading:
         mass, heavy = model.body_mass[own].sum(), int((model.body_mass[own] > 0).sum())
         self.assumed.insert(0, f"total mass: {mass:.4g} kg of {heavy} bodies")
         tree = float(model.body_subtreemass[base_body])
-        self.assumed.insert(
-            1, f"base body: {model.body(base_body).name!r}, {tree:.4g} kg with what hangs on it"
-        )
+        roots = [model.body(b).name for b in anatomy.roots(model) if b != base_body]
+        beside = f"; also jointed to the world: {', '.join(roots)}" if roots else ""
+        said = f"{model.body(base_body).name!r}, {tree:.4g} kg with what hangs on it{beside}"
+        self.assumed.insert(1, f"base body: {said}")
         if self.urdf:
             self._warn_of_speed_limits()
 

@@ -84,6 +84,30 @@ def test_the_ground_is_the_level_plane_below_and_the_base_the_jointed_tree(tmp_p
     assert "total mass: 2.4 kg of 2 bodies" in published.assumed
 
 
+@pytest.mark.parametrize(
+    "drive",
+    [
+        '<motor joint="knee" ctrlrange="-1 1"/>',
+        '<motor tendon="cord" ctrlrange="-1 1"/>',
+        '<adhesion body="shin" ctrlrange="0 1" gain="2"/>',
+        '<motor site="nozzle" gear="0 0 1 0 0 0" ctrlrange="0 1"/>',
+    ],
+)
+def test_the_base_is_what_the_actuators_move_and_not_the_heaviest_or_first(tmp_path, drive):
+    crane = """<body name="crane" pos="3 0 2"><joint name="a" axis="0 1 0"/>
+    <geom size=".2" mass="90"/><body name="jib" pos="0 0 -.4"><joint name="b" axis="1 0 0"/><geom size=".1" mass="9"/></body>
+    </body>"""
+    cord = '<tendon><fixed name="cord"><joint joint="knee" coef="2"/></fixed></tendon>'
+    trunk = '<site name="nozzle" pos="0 0 -.1"/>'
+    text = walker(crane, root="", trunk=trunk, actuator=drive, tail=cord)
+    text = text.replace(
+        '<body name="trunk" pos="0 0 .7">', '<body name="trunk" pos="0 0 .7"><joint/>'
+    )
+    published = read_published(write(tmp_path, text))
+    assert published.base_body == "trunk"
+    assert "crane" in published.assumed[1]  # what else could have been meant
+
+
 def test_a_floating_robot_without_ground_gets_one_and_stands_on_it(tmp_path):
     published = read_published(write(tmp_path, walker(world="")))
     assert published.ground == "floor"
