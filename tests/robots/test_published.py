@@ -95,7 +95,8 @@ def test_the_ground_is_the_level_plane_below_and_the_base_the_jointed_tree(tmp_p
 )
 def test_the_base_is_what_the_actuators_move_and_not_the_heaviest_or_first(tmp_path, drive):
     crane = """<body name="crane" pos="3 0 2"><joint name="a" axis="0 1 0"/>
-    <geom size=".2" mass="90"/><body name="jib" pos="0 0 -.4"><joint name="b" axis="1 0 0"/><geom size=".1" mass="9"/></body>
+    <geom size=".2" mass="90"/><body name="jib" pos="0 0 -.4"><joint name="b" axis="1 0 0"/>
+    <geom size=".1" mass="9"/></body>
     </body>"""
     cord = '<tendon><fixed name="cord"><joint joint="knee" coef="2"/></fixed></tendon>'
     trunk = '<site name="nozzle" pos="0 0 -.1"/>'
