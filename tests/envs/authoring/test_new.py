@@ -1,9 +1,11 @@
 """A robot of one's own: what is written works, what cannot serve is refused by name."""
 
+import io
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from robo_rl import content, errors
 from robo_rl.envs.authoring import new
@@ -79,6 +81,35 @@ def test_a_model_that_cannot_serve_is_refused_by_its_element(tmp_path, text, fil
     with pytest.raises(errors.UserError, match=named):
         new.create("my-robot", write(tmp_path, text, file), tmp_path / "robots")
     assert not (tmp_path / "robots").exists()
+
+
+def test_the_command_loads_what_it_wrote_and_prints_what_was_assumed_and_the_mdp(tmp_path):
+    console = Console(record=True, width=200, file=io.StringIO())
+    new.run("loaded-cart", write(tmp_path, cart()), None, None, tmp_path / "robots", console)
+    said = console.export_text()
+    for line in (
+        "total mass: 2.3 kg of 2 bodies",
+        "ground: 'floor'",
+        "base at 0.05 m",
+        "tilt > 1 rad",
+    ):
+        assert line in said, line
+
+
+def test_a_robot_that_cannot_be_loaded_leaves_nothing_behind(tmp_path, monkeypatch):
+    render = new._render
+    monkeypatch.setattr(
+        new, "_render", lambda t, v: render(t, v).replace("forward_velocity_of_base", "forwards")
+    )
+    console = Console(file=io.StringIO())
+    with pytest.raises(errors.UserError, match="forwards"):
+        new.run("odd-cart", write(tmp_path, cart()), None, None, tmp_path / "robots", console)
+    assert not [p for p in (tmp_path / "robots").rglob("*") if p.is_file()]
+
+
+def test_a_base_that_is_neither_free_nor_fixed_is_refused(tmp_path):
+    with pytest.raises(errors.UserError, match="base=loose: free or fixed"):
+        new.run("my-cart", write(tmp_path, cart()), "loose", None, tmp_path, Console())
 
 
 def test_a_taken_name_and_a_missing_file_are_refused(tmp_path):
