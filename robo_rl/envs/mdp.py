@@ -7,7 +7,7 @@ from typing import NamedTuple
 from robo_rl import content
 from robo_rl.engines.base import Array
 from robo_rl.registry import Registry
-from robo_rl.robots.robot import Robot
+from robo_rl.robots.robot import Robot, load_robot
 from robo_rl.robots.signals import Command, Measured, Signals
 from robo_rl.robots.surroundings import Surroundings
 from robo_rl.robots.terrain import Terrain
@@ -83,6 +83,10 @@ class Mdp:
     def episode_steps(self) -> int:
         """Control steps until the time limit truncates the episode."""
         return round(self.episode_s * self.control_hz)
+
+    def load_robot(self) -> Robot:
+        """The robot of the task, on its ground."""
+        return load_robot(self.robot, self.terrain)
 
 
 Maker = Callable[[], Mdp]

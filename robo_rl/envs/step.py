@@ -24,7 +24,7 @@ from robo_rl.injection import actuation, sensors
 from robo_rl.injection.episode import Injection, longest_latency_s, neutral, plant_at, wrench_over
 from robo_rl.registry import load_own
 from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
-from robo_rl.robots.robot import Robot, load_robot
+from robo_rl.robots.robot import Robot
 from robo_rl.robots.signals import (
     Command,
     Measured,
@@ -411,7 +411,7 @@ def _make(
     declared = mdp.get(name)
     if episode_s is not None:
         declared = replace(declared, episode_s=min(episode_s, declared.episode_s))
-    robot = load_robot(declared.robot, declared.terrain)
+    robot = declared.load_robot()
     if (robot.lidar is None) != (declared.surroundings is None):
         raise errors.UserError(f"{name}: a lidar needs surroundings to see, and these a lidar.")
     rewards = load_rewards(declared.rewards)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from robo_rl.engines.base import Array
+from robo_rl.envs import mdp
 from robo_rl.envs.step import Environment, make
 from robo_rl.errors import UserError
 from robo_rl.injection.episode import Injection, longest_latency_s, neutral
@@ -45,9 +46,8 @@ def randomised(
     Each magnitude is uniform in the profile's trained range. Raises UserError where no row of the
     profile can be trained with on this robot.
     """
-    nominal = make(name, reward, engine=engine)
-    profile = load_profile(profile_name)
-    pool = draw_pool(nominal.robot, profile, nominal.mdp.episode_s, seed)
+    declared, profile = mdp.get(name), load_profile(profile_name)
+    pool = draw_pool(declared.load_robot(), profile, declared.episode_s, seed)
     longest = max(longest_latency_s(pool.drawn))
     return make(name, reward, history_s=longest, draw=pool, engine=engine)
 

@@ -14,10 +14,8 @@ from robo_rl.engines.base import Array
 from robo_rl.envs.step import Environment, State
 from robo_rl.errors import UserError
 from robo_rl.policy.stored import Network
-from robo_rl.training.config import Ppo
-from robo_rl.training.learner import (
+from robo_rl.training.common import (
     ACTIVATIONS,
-    Learner,
     episode_sums,
     init_statistics,
     numbered,
@@ -26,6 +24,8 @@ from robo_rl.training.learner import (
     to_network,
     typed,
 )
+from robo_rl.training.config import Ppo
+from robo_rl.training.learner import Learner
 
 ROLLOUTS_PER_ADVANCE = 4
 

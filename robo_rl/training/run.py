@@ -19,12 +19,11 @@ from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.policy import contract
 from robo_rl.policy.stored import Policy, save_policy
 from robo_rl.rollouts.play import Track, episode_keys, rollout
-from robo_rl.sim2real.curriculum import Ladder, with_curriculum
 from robo_rl.sim2real.randomise import randomised
 from robo_rl.training import checkpoint, health
 from robo_rl.training.checkpoint import Progress as Done
 from robo_rl.training.config import Ppo, Sac, TrainConfig, check
-from robo_rl.training.curriculum import opening
+from robo_rl.training.curriculum import Ladder, curriculum_environment, with_curriculum
 from robo_rl.training.devices import spread
 from robo_rl.training.folder import (
     RunFolder,
@@ -61,7 +60,7 @@ def build(config: TrainConfig, *, resumed: bool = False) -> tuple[Environment, L
     if config.engine == "mjx":  # the others run on the host
         learner = spread(learner, config.hyper.robots)
     if isinstance(training.draw, Ladder):
-        learner = opening(learner, training.draw.applied)
+        learner = with_curriculum(learner, training.draw.applied)
     return env, learner
 
 
@@ -86,7 +85,7 @@ def training_environment(config: TrainConfig) -> Environment:
     """What a run trains on: the nominal MDP, or one whose episodes are drawn from a profile."""
     if config.randomize is None:
         return make(config.env, config.reward, engine=config.engine)
-    make_random = with_curriculum if config.curriculum else randomised
+    make_random = curriculum_environment if config.curriculum else randomised
     return make_random(
         config.env, config.reward, config.randomize, config.seed, engine=config.engine
     )

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from robo_rl import errors
+from robo_rl.envs import step
 from robo_rl.robots.channels import group_mask
 from robo_rl.robots.robot import load_robot
+from robo_rl.sim2real import randomise
 from robo_rl.sim2real.profiles import load_profile
 from robo_rl.sim2real.randomise import POOL, draw_pool, randomised
+from robo_rl.training import curriculum
 
 PROFILE = load_profile("legged")
 
@@ -74,3 +77,19 @@ def test_a_randomised_reset_draws_another_robot_each_episode():
 def test_an_unknown_profile_names_the_near_miss():
     with pytest.raises(errors.UserError, match="leged.*legged"):
         randomised("hopper", "task", "leged", 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "build"),
+    [(randomise, randomise.randomised), (curriculum, curriculum.curriculum_environment)],
+)
+def test_a_randomised_environment_is_built_once(module, build, monkeypatch):
+    built = []
+
+    def counted(*args, **kwargs):
+        built.append(step.make(*args, **kwargs))
+        return built[-1]
+
+    monkeypatch.setattr(module, "make", counted)
+    env = build("inverted-pendulum", "task", "joint-driven", 12345)
+    assert built == [env] and env.draw.applied

@@ -9,9 +9,9 @@ from rich.console import Console
 from robo_rl.errors import UserError
 from robo_rl.policy.stored import load_policy
 from robo_rl.robots.robot import load_robot
-from robo_rl.sim2real.curriculum import begin, build, judge, row_under_test
 from robo_rl.sim2real.profiles import load_profile
 from robo_rl.training import config, run
+from robo_rl.training.curriculum import begin, build, judge, row_under_test
 
 PROFILE = load_profile("joint-driven")
 
