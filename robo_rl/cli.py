@@ -470,8 +470,9 @@ def _unexpected(error: Exception) -> Exit:
     """Report an exception that is no UserError: wrong usage of a command, or a fault of ours."""
     if isinstance(error, typer.Abort):  # what typer makes of a KeyboardInterrupt
         return _interrupted()
-    if hasattr(error, "format_message"):  # typer brings its own copy of click's exceptions
-        if message := error.format_message():  # none where the help was printed instead
+    said = getattr(error, "format_message", None)  # typer has its own copy of click's exceptions
+    if said is not None:
+        if message := said():  # none where the help was printed instead
             _complain(message)
         return Exit.USAGE
     traceback.print_exception(error)

@@ -105,6 +105,10 @@ class Engine(Protocol):
         """reset() of the nominal plant from float64 NumPy, exact to the last bit."""
         ...
 
+    def unpack(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Qpos and qvel in float64 of a payload [..., words]."""
+        ...
+
 
 HOME = "robo_rl/home"  # the keyframe that Robot adds where home has activations or controls
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import mujoco
+import mujoco.mjx as mjx
 import numpy as np
-from mujoco import mjx
 from mujoco.mjx._src.support import contact_force, jac
 
 from robo_rl.engines.base import (
@@ -88,7 +88,7 @@ class MjxEngine:
 
         def substep(data: mjx.Data, ctrl: Array) -> tuple[mjx.Data, Any]:
             data = mjx.step(model, data.replace(ctrl=ctrl))
-            power = data.actuator_force * data._impl.actuator_velocity
+            power = data.actuator_force * _inner(data).actuator_velocity
             return data, (self._sample(model, data), power)
 
         data, (samples, power) = jax.lax.scan(substep, data, ctrl)
@@ -216,7 +216,7 @@ def _with_net_contacts(
     found = data.sensordata
     if not sensors:
         return found
-    contact = data._impl.contact
+    contact = _inner(data).contact
     touching = contact.dist < contact.includemargin
     forces = jnp.stack(
         [contact_force(model, data, k, True)[:3] for k in range(contact.dist.shape[0])]
@@ -274,6 +274,11 @@ def _by_joint(model: mjx.Model, diagonal: Array) -> Array:
             rows = slice(int(at) + start, int(at) + start + 3)
             diagonal = diagonal.at[rows].set(jnp.mean(diagonal[rows]))
     return diagonal
+
+
+def _inner(data: mjx.Data) -> Any:
+    """The fields that MJX keeps for itself; each of its implementations has others."""
+    return data._impl
 
 
 def _where(active: Array, readout: Readout) -> Readout:

@@ -6,8 +6,8 @@ import threading
 from typing import Any
 
 import mujoco
+import mujoco.batch as batch
 import numpy as np
-from mujoco import batch
 
 from robo_rl.engines.base import PLANT_FIELDS, Tracking, nominal_plant, plant_fields, rest, subtract
 from robo_rl.engines.callback import CallbackEngine, flat_plant, plant_from
