@@ -238,3 +238,29 @@ class WiredProgram:
 def _like(condition: Array, value: Array) -> Array:
     """A condition [N, 1] with the axes of a value [N, ...]."""
     return condition.reshape(*condition.shape[:-1], *[1] * (value.ndim - condition.ndim + 1))
+
+
+@dataclass(frozen=True)
+class PerRobotProgram:
+    """A WiredProgram with a wiring of its own for each robot: many mistakes in one batch."""
+
+    program: WiredProgram
+
+    @property
+    def memory(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """See Program."""
+        return self.program.memory
+
+    def act(
+        self, xp: Xp, parameters: Any, memory: Memory, observation: Array
+    ) -> tuple[Array, Memory]:
+        """See Program; parameters["wiring"] has the robots along its first axis. JAX only."""
+        import jax
+
+        def one(wiring: Wiring, own: Memory, seen: Array) -> tuple[Array, Memory]:
+            parts = {"wiring": wiring, "network": parameters["network"]}
+            rows = {name: value[None] for name, value in own.items()}
+            action, rows = self.program.act(xp, parts, rows, seen[None])
+            return action[0], {name: value[0] for name, value in rows.items()}
+
+        return jax.vmap(one)(parameters["wiring"], memory, observation)

@@ -279,6 +279,11 @@ def sustained_velocity_error(e: Episodes) -> Values:
     and TURN_ARM_M times yaw error, each a moving average over SUSTAINED_S up to the step. Infinite
     where it was terminated, NaN where the task asks for no velocity.
     """
+    return _pursued(e, kept_up_velocity_error(e))
+
+
+def kept_up_velocity_error(e: Episodes) -> Values:
+    """As sustained_velocity_error, of the time that an episode lasted, however it ended."""
     errors, alive = e.track.velocity_error, e.track.alive
     if not errors.shape[-1]:
         return np.full(e.track.episodes, np.nan)
@@ -291,8 +296,7 @@ def sustained_velocity_error(e: Episodes) -> Values:
     kept_up = np.linalg.norm(
         (total[ends] - total[begins]) / (ends - begins)[:, None, None], axis=-1
     )
-    mean = np.where(alive, kept_up, 0.0).sum(axis=0) / np.maximum(e.track.length, 1)
-    return _pursued(e, mean)
+    return np.where(alive, kept_up, 0.0).sum(axis=0) / np.maximum(e.track.length, 1)
 
 
 @metric("settled_goal_error", "as the goal", "largest distance from the goal at the end", least=0)

@@ -6,7 +6,7 @@ N episodes in lockstep, signals recorded.
 import functools
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,20 @@ CHUNK = (
     50  # control steps under one jitted scan; the rollout stops between chunks when all are done
 )
 BLOCK = 128  # rows of one program for judged episodes
+
+
+class Controller(Protocol):
+    """A policy as a rollout needs it."""
+
+    @property
+    def program(self) -> Program:
+        """What is done; hashable."""
+        ...
+
+    @property
+    def parameters(self) -> Any:
+        """With which numbers."""
+        ...
 
 
 class Track(NamedTuple):
@@ -93,7 +107,7 @@ def episode_keys(seed: int, episodes: int) -> Array:
 
 def rollout(
     env: Environment,
-    policy: Policy,
+    policy: Controller,
     keys: Array,
     injection: Injection | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -116,7 +130,7 @@ def reset_all(env: Environment, keys: Array, injection: Injection | None) -> Sta
 
 def run_from(
     env: Environment,
-    policy: Policy,
+    policy: Controller,
     start: State,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Track:
