@@ -31,8 +31,7 @@ class MujocoEngine(CallbackEngine):
         if mujoco.get_mju_user_warning() is None:  # divergence is told by `error`, see step
             mujoco.set_mju_user_warning(lambda message: None)  # not by lines and MUJOCO_LOG.TXT
         model = copy.copy(model)  # the robot's own stays as it was compiled
-        timed = model.nhistory + 1 if model.nhistory else 0
-        words = model.nq + 2 * model.nv + model.na + timed + 3
+        words = model.nq + 2 * model.nv + model.na + model.nhistory + int(_timed(model)) + 3
         super().__init__(model, substeps, tracking, words)
         # A diverged simulation must stay visibly diverged, not silently restart from qpos0.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
@@ -67,6 +66,12 @@ class MujocoEngine(CallbackEngine):
             if robots not in self._pools:
                 self._pools[robots] = _Pool(self, robots)
             return self._pools[robots]
+
+
+def _timed(model: mujoco.MjModel) -> bool:
+    """Whether physics looks at the clock: for a delay, or in a sensor of it."""
+    clock = int(mujoco.mjtSensor.mjSENS_CLOCK)
+    return bool(model.nhistory or (model.sensor_type == clock).any())
 
 
 class _Pool:
@@ -172,9 +177,9 @@ class _Simulations:
         threads = 1 if robots < SMALL_BATCH else cores()
         self.batch = batch.Batch(model, nsim=robots, nthread=threads)
         state = ("qpos", "qvel", *(("act",) if model.na else ()), "qacc_warmstart")
-        state += ("history", "time") if model.nhistory else ()
+        state += (*(("history",) if model.nhistory else ()), *(("time",) if _timed(model) else ()))
         self.named = {name: self.batch.bind(name) for name in state}
-        if model.nhistory:
+        if _timed(model):
             self.named["time"] = self.named["time"][:, None]
         self.state = list(self.named.values())
         self.ctrl, self.wrench = self.batch.bind("ctrl"), self.batch.bind("xfrc_applied")

@@ -90,7 +90,19 @@ def drive(env, seconds, action=0.0):
 
 
 KEY = '<keyframe><key name="home" qpos="{}" {}/></keyframe>'
+ROTORS = "".join(f'<site name="r{k}" pos="{x} {y} .01"/>' for k, x, y in
+                 ((1, -.1, -.1), (2, -.1, .1), (3, .1, .1), (4, .1, -.1)))  # fmt: skip
+DRONE = f"""<body name="x2" pos="0 0 .1"><freejoint/><geom type="box" size=".1 .1 .02" mass="1.2"/>
+{ROTORS}</body>"""
+THRUST = "".join(f'<motor name="thrust{k}" site="r{k}" gear="0 0 1 0 0 {s}.02" ctrlrange="0 13"/>'
+                 for k, s in ((1, "-"), (2, ""), (3, "-"), (4, "")))  # fmt: skip
 AT_REST = {
+    "drone": (
+        FLOOR + DRONE,
+        THRUST,
+        '<keyframe><key name="hover" qpos="0 0 .3 1 0 0 0" ctrl="2.943 2.943 2.943 2.943"/>'
+        "</keyframe>",
+    ),
     "integrating-servo": (
         PENDULUM,
         '<intvelocity name="m" joint="j" kp="200" kv="10" ctrlrange="-1 1" actrange="-3 3"/>',
@@ -136,6 +148,25 @@ def test_an_integrating_servo_stays_where_its_activation_holds_it(bring):
     bodies, actuator, more = AT_REST["integrating-servo"]
     track, _ = drive(bring("stays", model(bodies, actuator, more)), 1.0)
     assert abs(track[-1, 0] - 1.2) < 0.02  # sags by its own weight only
+
+
+def test_a_drone_hovers_where_its_keyframe_has_it(bring):
+    bodies, actuator, more = AT_REST["drone"]
+    env = bring("hovers", model(bodies, actuator, more))
+    track, _ = drive(env, 1.0)
+    np.testing.assert_allclose(track[-1, :3], [0, 0, 0.3], atol=1e-4)
+    command = jnp.array([-1.0, -0.5, 0.5, 1.0])
+    np.testing.assert_allclose(
+        env.to_ctrl(command), [0, 2.943 / 2, (2.943 + 13) / 2, 13], rtol=1e-6
+    )
+
+
+def test_the_clock_is_part_of_the_state_where_a_sensor_reads_it(bring):
+    clock = '<sensor><clock name="now"/></sensor>'
+    env = bring("clocked", model(PENDULUM, SLOW.format(""), clock))
+    for _ in range(2):
+        _, readout = drive(env, 0.2)
+        assert float(readout.samples[-1, -1]) == pytest.approx(0.2, abs=0.0021)
 
 
 def test_a_delay_is_part_of_the_state(bring):

@@ -206,6 +206,27 @@ def test_an_include_beside_its_own_assets_in_a_subfolder(tmp_path, monkeypatch):
     assert stored(published, tmp_path / "kept").nmesh == 1
 
 
+def test_mesh_feet_torque_motors_and_an_attached_hand_come_in(tmp_path):
+    head = """<compiler meshdir="meshes"/><default><motor gear="2"/></default>
+    <asset><mesh name="foot" file="foot.obj"/><model name="hand" file="hand/hand.xml"/></asset>"""
+    trunk = '<body name="sole" pos="0 0 -.1"><geom type="mesh" mesh="foot"/></body>'
+    trunk += '<body name="wrist" pos=".2 0 0"><attach model="hand" body="palm" prefix="h_"/></body>'
+    hand = """<mujoco><compiler meshdir="stl"/><asset><mesh name="palm" file="palm.obj"/></asset>
+    <worldbody><body name="palm"><joint name="grip" axis="1 0 0"/><geom type="mesh" mesh="palm"/>
+    </body></worldbody></mujoco>"""
+    write(tmp_path, TETRAHEDRON, "meshes/foot.obj")
+    write(tmp_path, TETRAHEDRON, "hand/stl/palm.obj")
+    write(tmp_path, hand, "hand/hand.xml")
+    text = walker(trunk=trunk, head=head, actuator='<motor name="m" joint="knee"/>')
+    text = text.replace('name="knee"', 'name="knee" actuatorfrcrange="-88 88"')
+    published = read_published(write(tmp_path, text))
+    np.testing.assert_allclose(published.model.actuator("m").ctrlrange, [-44, 44])
+    model = stored(published, tmp_path / "kept")
+    assert model.nmesh == 2
+    assert "sole_geom" in [model.geom(i).name for i in range(model.ngeom)]
+    assert "h_grip" in [model.joint(i).name for i in range(model.njnt)]
+
+
 def test_a_missing_include_or_height_field_is_an_error(tmp_path):
     field = '<asset><hfield name="hills" file="hills.png" size="1 1 .1 .1"/></asset>'
     with pytest.raises(errors.UserError, match=r"hfield 'hills': its file hills\.png is missing"):
