@@ -24,6 +24,7 @@ from robo_rl.injection import actuation, sensors
 from robo_rl.injection.episode import Injection, longest_latency_s, neutral, plant_at, wrench_over
 from robo_rl.registry import load_own
 from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
+from robo_rl.robots.loops import tied
 from robo_rl.robots.robot import Robot
 from robo_rl.robots.signals import (
     Command,
@@ -128,6 +129,7 @@ class Environment:
         qpos, qvel = self.mdp.reset.draw(self.robot, jax.random.fold_in(key, START), scale)
         if injection is not None:
             qpos, qvel = qpos + injection.start.qpos_offset, qvel + injection.start.qvel_offset
+        qpos, qvel = tied(self.robot.model, qpos, qvel, jnp.asarray(active))
         bits, readout = self.engine.reset(
             qpos, qvel, plant_at(injection, jnp.float32(0.0)), jnp.asarray(active)
         )

@@ -1,11 +1,12 @@
 """Which part of a model is what: the base, the ground, the home, what is tied to what."""
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
 import mujoco
 import numpy as np
+
+from robo_rl.robots.loops import CLOSED, NEWTON_STEPS, close_loops
 
 FREE, BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
 SCALAR = (int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE))
@@ -14,7 +15,6 @@ JOINT_EQUALITY = int(mujoco.mjtEq.mjEQ_JOINT)
 HOMES = ("home", "stand", "standing", "default")  # names of keyframes, the first found is home
 LEVEL = 1e-3  # of a plane's normal from the vertical, below which it is horizontal
 REACH_M = 100.0
-NEWTON_STEPS, CLOSED = 20, 1e-9  # m or rad: a loop is closed
 
 
 def base_body(model: mujoco.MjModel) -> int:
@@ -117,32 +117,6 @@ def _close_ties(model: mujoco.MjModel, home: np.ndarray) -> None:
         at, led = model.jnt_qposadr[leader], model.jnt_qposadr[follower]
         ahead = home[at] - model.qpos0[at]
         home[led] = model.qpos0[led] + np.polyval(model.eq_data[tie, :5][::-1], ahead)
-
-
-def close_loops(
-    model: mujoco.MjModel, qpos: np.ndarray, qvel: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest state that satisfies the model's equality constraints, by Gauss and Newton."""
-    model, data = copy.copy(model), None
-    kinds = mujoco.mjtDisableBit
-    model.opt.disableflags |= int(kinds.mjDSBL_CONTACT | kinds.mjDSBL_LIMIT)
-    model.opt.disableflags |= int(kinds.mjDSBL_FRICTIONLOSS)
-    model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
-    data = mujoco.MjData(model)
-    data.qpos[:], data.qvel[:] = qpos, qvel
-    for _ in range(NEWTON_STEPS):
-        mujoco.mj_fwdPosition(model, data)
-        jacobian = data.efc_J.reshape(-1, model.nv)
-        if not data.nefc or np.abs(data.efc_pos).max() < CLOSED:
-            break
-        step = -np.linalg.pinv(jacobian, rcond=1e-6) @ data.efc_pos
-        mujoco.mj_integratePos(model, data.qpos, step, 1.0)
-    else:
-        mujoco.mj_fwdPosition(model, data)
-        jacobian = data.efc_J.reshape(-1, model.nv)
-    if data.nefc:
-        data.qvel -= np.linalg.pinv(jacobian, rcond=1e-6) @ (jacobian @ data.qvel)
-    return data.qpos.copy(), data.qvel.copy()
 
 
 def control_range(model: mujoco.MjModel, index: int) -> tuple[float, float] | str:

@@ -232,6 +232,11 @@ def test_a_reset_varies_and_keeps_loops_closed(bring, name, bodies, actuator, mo
     assert max(loop_gap_m(env.robot, q) for q in qpos) < 1e-5
     assert np.abs(qpos - env.robot.qpos0).max() > 0.003
     assert np.abs(qvel).max() > 1e-3
+    off = env.neutral()
+    pushed = np.full(env.robot.model.nq, 0.005, np.float32)  # a scenario starts elsewhere
+    off = off._replace(start=off.start._replace(qpos_offset=pushed))
+    moved = jax.jit(env.reset)(jax.random.key(0), off).signals.qpos
+    assert loop_gap_m(env.robot, np.asarray(moved, np.float64)) < 1e-5
 
 
 def test_a_reset_is_in_each_joints_unit_and_range(bring):

@@ -1,7 +1,5 @@
 """Initial-state distributions: Gymnasium v5's, and those of floating bases and servo arms."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -9,7 +7,6 @@ import numpy as np
 
 from robo_rl.engines.base import Array
 from robo_rl.envs.mdp import Reset
-from robo_rl.robots.anatomy import close_loops
 from robo_rl.robots.robot import Robot
 
 PLACE = 5  # a random stream beside those of a split
@@ -42,17 +39,14 @@ def uniform_normal(position: float, velocity: float) -> Reset:
 
 
 def near_home(joint_rad: float, joint_m: float, speed: float) -> Reset:
-    """Every joint near home in its own unit, within its range; speeds U(+-speed).
-
-    What an equality constraint ties stays tied: a loop starts closed.
-    """
+    """Every joint near home in its own unit, within its range; speeds U(+-speed)."""
 
     def draw(robot: Robot, key: Array, scale: Array) -> tuple[Array, Array]:
         at, rate = jax.random.split(key)
         spread = _spread(robot, joint_rad, joint_m)
         qpos = _qpos0(robot) + scale * spread * _symmetric(at, robot.model.nq, 1.0)
         qvel = scale * _symmetric(rate, robot.model.nv, speed)
-        return tied(robot, _within(robot, qpos), qvel)
+        return _within(robot, qpos), qvel
 
     return Reset(
         f"home + U(+-{joint_rad:g} rad, +-{joint_m:g} m) within the ranges, qvel U(+-{speed:g})",
@@ -90,7 +84,7 @@ def floating(
     """A free base around its home: box of positions, tilt about a horizontal axis, velocities.
 
     The joints behind it start within joint_rad of their home (sliding ones within M_PER_RAD as many
-    metres), in their ranges, and loops closed. On a terrain the home is moved within +-anywhere_m
+    metres) and in their ranges. On a terrain the home is moved within +-anywhere_m
     and raised by the highest ground beneath the robot.
     """
 
@@ -112,7 +106,7 @@ def floating(
             spread = scale * most * _symmetric(joints, robot.model.nq - 7, 1.0)
         qpos = _within(robot, qpos.at[7:].add(spread))
         limits = jnp.array([speed_mps] * 3 + [rate_radps] * 3 + [0.0] * (robot.model.nv - 6))
-        return tied(robot, qpos, scale * limits * _symmetric(speed, robot.model.nv, 1.0))
+        return qpos, scale * limits * _symmetric(speed, robot.model.nv, 1.0)
 
     where = f" anywhere within {anywhere_m:g} m" if anywhere_m else ""
     return Reset(
@@ -154,21 +148,6 @@ def joints_anywhere(share: float) -> Reset:
 
 def _qpos0(robot: Robot) -> Array:
     return jnp.asarray(robot.qpos0, jnp.float32)
-
-
-def tied(robot: Robot, qpos: Array, qvel: Array) -> tuple[Array, Array]:
-    """The nearest state that satisfies the robot's equality constraints; itself if it has none."""
-    if not robot.model.neq:
-        return qpos, qvel
-    shapes = tuple(jax.ShapeDtypeStruct(x.shape, jnp.float32) for x in (qpos, qvel))
-
-    def close(qpos: Any, qvel: Any) -> tuple[np.ndarray, np.ndarray]:
-        rows = [np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for x in (qpos, qvel)]
-        closed = [close_loops(robot.model, q, v) for q, v in zip(*rows, strict=True)]
-        positions, speeds = (np.array(part, np.float32) for part in zip(*closed, strict=True))
-        return positions.reshape(qpos.shape), speeds.reshape(qvel.shape)
-
-    return jax.pure_callback(close, shapes, qpos, qvel, vmap_method="broadcast_all")
 
 
 def _turned(robot: Robot, quaternion: Array) -> Array:
