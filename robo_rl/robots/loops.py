@@ -38,7 +38,6 @@ def close_loops(
     loops = _loops(model)
     with loops.lock:
         data = loops.data
-        mujoco.mj_resetData(loops.model, data)
         data.qpos[:], data.qvel[:] = qpos, qvel
         for _ in range(NEWTON_STEPS):
             mujoco.mj_fwdPosition(loops.model, data)
