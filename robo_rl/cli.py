@@ -156,7 +156,14 @@ def compare(words: Words = None) -> None:
     are already there and are the same are kept, unfinished ones go on. engine=... is trained and
     judged on; steps=... and what else training knows is for every arm, ppo.KEY=... and sac.KEY=...
     for one; episodes: final evaluation episodes per run. Everything is checked before training.
+
+    robo-rl compare runs=RUN,OTHER_RUN out=DIR     policies that are there already, imported or not
+
+    The same undisturbed episodes for each, paired differences. Keys: episodes, seed, out.
     """
+    if any(word.startswith("runs=") for word in words or []):
+        _compare_runs(words)
+        return
     from robo_rl.training import compare as comparing
     from robo_rl.training import compare_findings, compare_report, config
 
@@ -172,6 +179,32 @@ def compare(words: Words = None) -> None:
     console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     if all(t.failure for t in result.trained):
         raise NotFiniteError("compare: every run crashed; the report says where.")
+
+
+def _compare_runs(words: list[str] | None) -> None:
+    """Policies that are there already, side by side on the same episodes."""
+    from robo_rl.report import page
+    from robo_rl.safety_eval import versus
+
+    given = _keys(words, ("runs", "episodes", "seed", "out"), "compare")
+    listed = given["runs"] if isinstance(given["runs"], list) else str(given["runs"]).split(",")
+    runs = [Path(str(word).strip()) for word in listed]
+    folder = Path(str(given.get("out", runs[0] / "compare")))
+    episodes = _count(given, "episodes", versus.EPISODES, least=2)
+    seed = _seed(given, versus.SEED)
+    page.claim(folder)
+    with steps_bar("Comparison") as show:
+        result = versus.versus(runs, episodes, seed, show)
+    path = versus.write(result, folder, _command("compare", None, words))
+    table = Table("metric", *(run.name for run in runs), title=f"Runs on {result.env.name}")
+    for line in result.lines:
+        cells = [
+            f"{mean.point:.3g} {versus.verdict_of(line, k)}" for k, mean in enumerate(line.means)
+        ]
+        table.add_row(f"{line.metric}, {line.unit}", *map(escape, cells))
+    console.print(table)
+    console.print(versus.headline(result), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Report: {escape(str(path))}", soft_wrap=True)
 
 
 @app.command()
@@ -344,6 +377,36 @@ def import_run(
     console.print(f"Run folder: {escape(str(asked.out))}", soft_wrap=True)
     if done.crashed:
         raise NotFiniteError("import: the policy gives numbers that are not finite in its trial.")
+
+
+@app.command()
+def wiring(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None) -> None:
+    """What every wiring mistake would do to an imported policy, and which test would show it.
+
+    robo-rl wiring RUN
+
+    Keys: seed, out, fail_on. Exit status 1 where a mistake does harm that no test on a stand shows
+    (RED), else 0; fail_on=amber counts those that a test shows too.
+    """
+    from robo_rl.report import page
+    from robo_rl.sim2real import wiring as wirings
+    from robo_rl.sim2real import wiring_report
+
+    given = _keys(words, ("seed", "out", "fail_on"), "wiring")
+    fail_on = _grade(given, "wiring")
+    seed = _seed(given, wirings.SEED)
+    folder = Path(str(given.get("out", run / wiring_report.FOLDER)))
+    page.claim(folder)
+    with steps_bar("Wiring table") as show:
+        result = wirings.wiring(run, show, seed)
+    path = wiring_report.write(result, folder, _command("wiring", run, words))
+    table = Table("mistake", "", "what happens", title=f"Wiring of {result.env.name}")
+    for row in wiring_report.ranked(result):
+        table.add_row(escape(row.mistake), coloured(row.grade), escape(row.words))
+    console.print(table)
+    console.print(wiring_report.headline(result), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Report: {escape(str(path))}", soft_wrap=True)
+    raise typer.Exit(exit_of_grades(wiring_report.grades_of(result), fail_on))
 
 
 @app.command("list")
