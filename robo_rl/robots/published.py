@@ -111,6 +111,8 @@ class _Reading:
         self.files: dict[str, Path] = {}
         self.main = path.name
         self.model: mujoco.MjModel
+        xacro = b"<xacro:" in path.read_bytes()
+        self.hint = f" It is xacro: xacro {path} > robot.urdf makes a URDF of it." * xacro
         self.spec = self._read()
         self.tree = model_files.parse(path)
         self.urdf = self.tree.tag == "robot"
@@ -178,7 +180,7 @@ class _Reading:
             self._do({"balance_inertia": {}})
             self.model = self._compiled()
         if not self.model.nv:
-            raise UserError(f"{self.path}: no joint: nothing in it can move.")
+            raise UserError(f"{self.path}: no joint: nothing in it can move.{self.hint}")
 
     def add_motors(self, effort: float | None) -> None:
         """One motor per joint that no equality ties to another, up to its effort limit."""
@@ -302,14 +304,10 @@ class _Reading:
             self._warn_of_speed_limits()
 
     def _read(self) -> mujoco.MjSpec:
-        if b"<xacro:" in self.path.read_bytes():
-            raise UserError(
-                f"{self.path}: it is xacro, not a model yet: xacro {self.path} > a.urdf"
-            )
         try:
             spec = mujoco.MjSpec.from_file(str(self.absolute))  # a relative path misleads it
         except (ValueError, RuntimeError, OverflowError, mujoco.FatalError) as error:
-            raise UserError(f"{self.path}: MuJoCo cannot read it: {error}") from error
+            raise UserError(f"{self.path}: MuJoCo cannot read it: {error}{self.hint}") from error
         for name in (n for n in dir(spec) if n.startswith("nuser") or n in SIZES):
             if getattr(spec, name) > LARGEST_SIZE:
                 raise UserError(
@@ -413,7 +411,7 @@ class _Reading:
         """The body of the world under which most joints are."""
         roots = spec.worldbody.bodies
         if not roots:
-            raise UserError(f"{self.path}: no body: nothing in it can move.")
+            raise UserError(f"{self.path}: no body: nothing in it can move.{self.hint}")
         return max(roots, key=lambda body: len(anatomy.joints_of(body)))
 
     def _into_ranges(self, home: np.ndarray) -> np.ndarray:

@@ -86,6 +86,11 @@ class Robot:
         own = self.file.initial_qpos
         return np.asarray(own if own is not None else self.model.qpos0, np.float64)
 
+    @functools.cached_property
+    def scalar_joints(self) -> np.ndarray:
+        """Indices of the joints with one coordinate: hinges and slides."""
+        return np.flatnonzero(self.model.jnt_type >= int(mujoco.mjtJoint.mjJNT_SLIDE))
+
     @property
     def ctrl0(self) -> np.ndarray | None:
         """Controls of action 0, [nu] float32; None where they are the middle of their ranges."""

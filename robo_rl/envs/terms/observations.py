@@ -100,10 +100,25 @@ def base_velocities() -> Observe:
 
 
 def joint_offsets() -> Observe:
-    """Joint positions minus the home pose, behind a free-floating base."""
-    return Observe(
-        "qpos[7:] - home", "rad", lambda robot, s: s.qpos[7:] - robot.qpos0[7:].astype(np.float32)
-    )
+    """Joint positions minus the home pose, behind a free-floating base; no ball, no loose part."""
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        home = robot.qpos0.astype(np.float32)
+        at = robot.model.jnt_qposadr[robot.scalar_joints]
+        if len(at) == robot.model.nq - 7:  # these are all there is
+            return s.qpos[7:] - home[7:]
+        return s.qpos[at] - home[at]
+
+    return Observe("qpos[7:] - home", "rad", read)
+
+
+def joint_velocities() -> Observe:
+    """Speeds of hinges and slides, rad/s and m/s; no base that floats, no ball, no loose part."""
+
+    def read(robot, s):  # noqa: ANN001, ANN202
+        return s.qvel[robot.model.jnt_dofadr[robot.scalar_joints]]
+
+    return Observe("joint velocities", "rad/s, m/s", read)
 
 
 def proximity(ranges: str, scale_m: float) -> Observe:

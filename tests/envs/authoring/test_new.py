@@ -4,11 +4,13 @@ import io
 import subprocess
 import sys
 
+import jax
 import pytest
 from rich.console import Console
 
 from robo_rl import content, errors
 from robo_rl.envs.authoring import new
+from robo_rl.envs.step import make
 
 LIMIT = '<limit lower="-2" upper="2" effort="{effort}" velocity="5"/>'
 INERTIA = 'ixx=".01" iyy=".01" izz=".01" ixy="0" ixz="0" iyz="0"'
@@ -94,6 +96,19 @@ def test_the_command_loads_what_it_wrote_and_prints_what_was_assumed_and_the_mdp
         "tilt > 1 rad",
     ):
         assert line in said, line
+
+
+def test_a_loose_thing_beside_the_robot_is_not_observed(tmp_path, monkeypatch):
+    toy = '<body name="toy" pos="1 0 .1"><freejoint/><geom size=".1"/></body>'
+    text = cart().replace("</worldbody>", f"{toy}</worldbody>")
+    new.create("toy-cart", write(tmp_path, text), tmp_path / "robots")
+    monkeypatch.setenv(content.OWN, str(tmp_path / "robots"))
+    env = make("toy-cart")
+    sizes = {o.name: o for o in env.mdp.observe}
+    signals = jax.jit(env.reset)(jax.random.key(0)).signals
+    assert env.robot.model.nq == 7 + 1 + 7
+    for name in ("qpos[7:] - home", "joint velocities"):
+        assert sizes[name].read(env.robot, signals).shape == (1,)
 
 
 def test_a_robot_that_cannot_be_loaded_leaves_nothing_behind(tmp_path, monkeypatch):
