@@ -1,26 +1,16 @@
 """The command line as a user meets it: tables, messages, exit codes."""
 
-import os
-import subprocess
-import sys
 from types import SimpleNamespace as Made
 
 import pytest
 
 from robo_rl import parts
 from robo_rl.terminal import gap_table
-
-ROBO_RL = [sys.executable, "-m", "robo_rl"]
-
-
-def robo_rl(*words, cwd=None, columns=80):
-    command = [*ROBO_RL, *map(str, words)]
-    env = {**os.environ, "COLUMNS": str(columns)}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=300)
+from tests.commands import here
 
 
 def test_envs_prints_the_mdp_as_a_table():
-    shown = robo_rl("envs", "hopper")
+    shown = here("envs", "hopper", columns=80)
     assert shown.returncode == 0
     for word in (
         "observation",
@@ -35,14 +25,14 @@ def test_envs_prints_the_mdp_as_a_table():
 
 
 def test_every_command_has_help():
-    listed = robo_rl("--help").stdout
+    listed = here("--help").stdout
     for command in ("train", "compare", "safety", "gap", "checklist", "replay", "demo", "envs"):
         assert command in listed
-        assert "Usage" in robo_rl(command, "--help").stdout
+        assert "Usage" in here(command, "--help").stdout
 
 
 def test_what_a_reward_line_is_made_of_is_shown_with_its_parameters():
-    shown = robo_rl("envs", "quadruped-velocity", columns=300).stdout
+    shown = here("envs", "quadruped-velocity", columns=300).stdout
     assert "track = goal_share" in shown and "[scale=0.3]" in shown and "[0, 1.5]" in shown
 
 
@@ -66,7 +56,7 @@ def test_what_content_files_can_name_is_listed(kind, line):
 
 
 def test_a_kind_of_part_that_does_not_exist_is_said():
-    failed = robo_rl("list", "injector")
+    failed = here("list", "injector")
     assert failed.returncode == 64 and "Did you mean 'injectors'" in failed.stderr
 
 
@@ -91,7 +81,7 @@ def test_a_kind_of_part_that_does_not_exist_is_said():
     ],
 )
 def test_a_mistake_ends_with_its_message_and_status_64_and_leaves_nothing(words, message, tmp_path):
-    failed = robo_rl(*words, cwd=tmp_path)
+    failed = here(*words, cwd=tmp_path)
     assert failed.returncode == 64, failed.stderr
     assert message in " ".join(failed.stderr.split()), failed.stderr
     assert "Traceback" not in failed.stderr

@@ -1,21 +1,22 @@
-"""The installed console command as a process: what a shell, a Makefile or a CI server sees."""
+"""The installed console command: what a shell, a Makefile or a CI server sees.
+
+Statuses and signals as a process; what a study says from the same entry point within this one.
+test_ci_workflow.py has ACCEPT and REJECT reach a shell.
+"""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robo_rl.envs.step import make
 from robo_rl.verdicts import Exit, Grade, exit_of_grades, worst
+from tests.commands import ROBO_RL, as_a_process, here
 from tests.mutants import BALANCE, balancing_network, constant_network, store
 
-ROBO_RL = Path(sys.executable).with_name("robo-rl")
 SUITE = """
 describe: One scenario, as many episodes as its claim needs.
 scenarios: [nominal]
@@ -45,17 +46,6 @@ def broken(robot, signals):
 def broken_pendulum():
     return replace(inverted_pendulum(), observe=(Observe("nothing", "1", broken),))
 """
-
-
-def robo_rl(*words, cwd, **env):
-    return subprocess.run(
-        [str(ROBO_RL), *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=500,
-        env={**os.environ, "COLUMNS": "200", **env},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +90,8 @@ def test_no_two_outcomes_share_an_exit_status():
         ("two-headed", (), Exit.USAGE, "and biases [2], now 4 observations and 1 actions"),
     ],
 )
-def test_the_gate_reaches_the_shell(place, run, words, status, said):
-    done = robo_rl("safety", run, "suite=small.yaml", *words, cwd=place)
+def test_the_gate_is_the_exit_status(place, run, words, status, said):
+    done = here("safety", run, "suite=small.yaml", *words, cwd=place)
     assert done.returncode == status, done.stdout + done.stderr
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -111,8 +101,18 @@ def test_the_gate_reaches_the_shell(place, run, words, status, said):
     assert (place / "theirs" / "report.md").read_text() == "a page of somebody's own"
 
 
+@pytest.mark.parametrize(
+    ("run", "status", "said"),
+    [("nan", Exit.ERROR, "not finite"), ("two-headed", Exit.USAGE, "now 4 observations")],
+)
+def test_the_gate_reaches_the_shell(place, run, status, said):
+    done = as_a_process("safety", run, "suite=small.yaml", cwd=place)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert said in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_fault_that_is_not_the_users_wording_is_an_internal_error(place):
-    done = robo_rl("envs", "check", "broken-pendulum", cwd=place, ROBO_RL_ENVS="own")
+    done = as_a_process("envs", "check", "broken-pendulum", cwd=place, ROBO_RL_ENVS="own")
     assert done.returncode == Exit.INTERNAL
     assert "ZeroDivisionError" in done.stderr and "internal error" in done.stderr
 
@@ -124,7 +124,7 @@ def test_a_policy_whose_model_has_changed_is_refused_before_anything_runs(place)
     described = json.loads(path.read_text())
     path.write_text(json.dumps({**described, "control_hz": 50.0, "model_sha256": "0" * 64}))
     for command in ("safety", "gap"):
-        done = robo_rl(command, "other", cwd=place)
+        done = here(command, "other", cwd=place)
         assert done.returncode == Exit.USAGE
         assert "control_hz 50.0, now 25.0" in done.stderr and "model 000000000000" in done.stderr
     assert not (place / "other" / "safety").exists()
@@ -147,12 +147,12 @@ def test_ctrl_c_in_a_study_says_130_and_leaves_no_verdict(place, after_s):
 
 def test_gap_and_checklist_gate_as_well(place):
     words = ("profile=profile.yaml", "episodes=14", "levels=1", "episode_s=2")
-    assert robo_rl("gap", "idle", *words, cwd=place).returncode == Exit.REJECT
-    assert robo_rl("gap", "nan", *words, cwd=place).returncode == Exit.ERROR
-    assert robo_rl("gap", "idle", "fail_on=re", cwd=place).returncode == Exit.USAGE
-    checked = robo_rl("checklist", "idle", cwd=place)
+    assert here("gap", "idle", *words, cwd=place).returncode == Exit.REJECT
+    assert here("gap", "nan", *words, cwd=place).returncode == Exit.ERROR
+    assert here("gap", "idle", "fail_on=re", cwd=place).returncode == Exit.USAGE
+    checked = here("checklist", "idle", cwd=place)
     assert checked.returncode == Exit.REJECT and "RED" in checked.stdout
-    fresh = robo_rl("checklist", "good", "out=checked", cwd=place)
+    fresh = here("checklist", "good", "out=checked", cwd=place)
     assert fresh.returncode in (Exit.REJECT, Exit.CONDITIONAL)  # unmeasured is never a pass
 
 
@@ -188,12 +188,12 @@ def test_check_lists_everything_that_is_wrong_in_a_folder_and_simulates_nothing(
     (tmp_path / "safety_eval" / "b.yaml").write_text(SUITE.replace("velocity", "velocty"))
     (tmp_path / "rewards" / "c.yaml").write_text("task:\n  forward_velocty: {weight: 1}\n")
     (tmp_path / "sim2real" / "d.yaml").write_text(PROFILE.replace("unit: ms", "unit: s"))
-    found = robo_rl("check", tmp_path, cwd=tmp_path)
+    found = here("check", tmp_path, cwd=tmp_path)
     assert found.returncode == Exit.REJECT
     for said in ("a.yaml:3: ", "'push'", "'velocity'", "c.yaml:2: ", "'forward_velocity'", "'ms'"):
         assert said in found.stdout, found.stdout
     assert "4 content files, 4 problems" in found.stdout
-    assert robo_rl("check", cwd=tmp_path).returncode == Exit.ACCEPT
+    assert here("check", cwd=tmp_path).returncode == Exit.ACCEPT
 
 
 def test_every_command_of_the_readme_runs(tmp_path):
@@ -217,10 +217,10 @@ def test_every_command_of_the_readme_runs(tmp_path):
         (("compare", *quick, "algo=ppo", "seeds=2", "episodes=2", *ppo), (Exit.ACCEPT,)),
         (("demo", *demo, "out=demo"), (Exit.ACCEPT,)),
     ):
-        done = robo_rl(*words, cwd=tmp_path)
+        done = here(*words, cwd=tmp_path)
         assert done.returncode in statuses, f"{words}\n{done.stdout}\n{done.stderr}"
     bundles = tmp_path / "run" / "safety" / "small" / "replays"
     count = len(list(bundles.glob("*.npz")))
-    done = robo_rl("replay", bundles, cwd=tmp_path)
+    done = here("replay", bundles, cwd=tmp_path)
     assert count > 1 and done.returncode == Exit.ACCEPT, done.stdout + done.stderr
     assert f"{count} of {count} reproduced." in done.stdout
