@@ -1,5 +1,6 @@
 """Compiled environments shared by the tests of one worker: JAX compilation is what costs time."""
 
+import functools
 import os
 import signal
 
@@ -10,8 +11,23 @@ import pytest
 
 from robo_rl.envs.step import Environment, make
 from robo_rl.policy.stored import Policy
+from robo_rl.training import run
 from tests.mutants import random_network
 
+LONGEST = (
+    "test_console.py",
+    "test_contract.py",
+    "test_study.py",
+    "test_your_parts.py",
+    "test_train.py",
+    "test_devices.py",
+    "test_ci_workflow.py",
+    "test_curriculum.py",
+    "test_interop.py",
+    "test_api.py",
+    "test_nothing_is_lost.py",
+    "test_gap.py",
+)
 HISTORY_S = 0.05
 PLANT_CHANGES = {  # a departure of every plant field, large enough to be seen in a few steps
     "mass_scale": 1.3,
@@ -31,6 +47,21 @@ PLANT_CHANGES = {  # a departure of every plant field, large enough to be seen i
 def pytest_configure() -> None:
     """Has the tests hear Ctrl-C, which some send: a shell in the background has them ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that take longest, so that no worker is left alone with one."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_loop_of_a_kind():
+    """Runs of equal settings train with the same compiled loop."""
+    with pytest.MonkeyPatch.context() as patch:
+        for algo in ("ppo", "sac"):
+            patch.setattr(run, algo, functools.lru_cache(maxsize=8)(getattr(run, algo)))
+        yield
 
 
 @pytest.fixture(scope="session")

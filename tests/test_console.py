@@ -214,7 +214,10 @@ def test_every_command_of_the_readme_runs(tmp_path):
         (("train", *quick, "algo=ppo", "reward=safety", "seed=0", *ppo, "out=run"), (Exit.ACCEPT,)),
         (("envs", "new", "my-robot", "--mjcf", "own.xml", "to=robots"), (Exit.ACCEPT,)),
         (("safety", "run", "suite=small.yaml", "baseline=run"), judged),
-        (("compare", *quick, "algo=ppo", "seeds=2", "episodes=2", *ppo), (Exit.ACCEPT,)),
+        (
+            ("compare", *quick, "algo=ppo", "reward=safety", "seeds=2", "episodes=2", *ppo),
+            (Exit.ACCEPT,),
+        ),
         (("demo", *demo, "out=demo"), (Exit.ACCEPT,)),
     ):
         done = here(*words, cwd=tmp_path)

@@ -21,9 +21,10 @@ assert {"stays_near", "does_its_task"} <= {f.criterion for f in judged.findings}
 assert set(judged.cells) == {"nominal", "worn-rail"}
 swept = robo_rl.gap("run", "worn", episodes=14, levels=1, episode_s=0.3).sweeps
 assert [s.name for s in swept] == ["worn rail", "everything at once"], swept
+worn_by = lambda brake: {"injected": {"worn_rail": brake}}
 plain, worn, other = (
     robo_rl.rollout("run", episodes=3, episode_s=0.4, **more)
-    for more in ({}, {"injected": {"worn_rail": 2.0}}, {"engine": "two-steps"})
+    for more in (worn_by(0), worn_by(2), {"engine": "two-steps"})
 )
 travel = [e.measure("travel") for e in (plain, worn, other)]
 assert (travel[0] > 0).all() and not np.array_equal(travel[0], travel[1])

@@ -77,7 +77,7 @@ def test_too_few_episodes_change_nothing_and_are_kept():
 
 def test_training_opens_rows_and_says_so_in_the_contract(tmp_path):
     words = {"env": "inverted-pendulum", "algo": "ppo", "randomize": "joint-driven"}
-    tiny = {"robots": 16, "unroll": 16, "epochs": 1, "hidden": [8], "steps": 40_000}
+    tiny = {"robots": 16, "unroll": 16, "epochs": 1, "hidden": [8], "steps": 8_000}
     made = config.resolve(
         {**words, "curriculum": True, "ppo": tiny, "out": str(tmp_path / "run"), "eval_points": 0}
     )

@@ -12,12 +12,9 @@ import pytest
 from rich.console import Console
 
 from robo_rl import errors, trees
-from robo_rl.envs.step import make
 from robo_rl.policy.stored import load_policy
 from robo_rl.training import checkpoint, config, run
 from robo_rl.training.health import alerts
-from robo_rl.training.ppo import ppo
-from robo_rl.training.sac import sac
 
 QUIET = Console(quiet=True)
 TINY = {
@@ -53,8 +50,7 @@ def algo(request):
 
 @pytest.fixture(scope="module")
 def learner(algo):
-    hyper = tiny(algo, "unused").hyper
-    return {"ppo": ppo, "sac": sac}[algo](make("hopper"), hyper)
+    return run.build(tiny(algo, "unused"))[1]
 
 
 @pytest.fixture(scope="module")
