@@ -1,7 +1,5 @@
 """The one console command, robo-rl: every job of the suite as key=value words over a preset."""
 
-import math
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -12,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from robo_rl import extras
-from robo_rl.content import LARGEST_SEED
+from robo_rl import cli_imported, extras
+from robo_rl import words as words_of
 from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.terminal import (
     checklist_table,
@@ -25,7 +23,7 @@ from robo_rl.terminal import (
     show_replay,
     steps_bar,
 )
-from robo_rl.verdicts import Exit, Grade, Verdict, exit_of_grades
+from robo_rl.verdicts import Exit, Verdict, exit_of_grades
 
 app = typer.Typer(
     add_completion=False,
@@ -64,7 +62,7 @@ def envs(
         if len(given) != 1:
             raise UserError(f"envs {name}: give the name of one environment.")
         known = ("to", "base", "effort") if name == "new" else ("engine", "steps")
-        keys = _keys([w for w in words or [] if "=" in w], known, f"envs {name}")
+        keys = words_of.keys([w for w in words or [] if "=" in w], known, f"envs {name}")
         (_new_environment if name == "new" else _check_environment)(given[0], mjcf, keys)
     else:
         console.print(printing.mdp_table(name) if name else printing.list_table())
@@ -75,14 +73,16 @@ def _new_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> Non
 
     if mjcf is None:
         raise UserError("envs new: --mjcf FILE is needed: the robot's MJCF or URDF.")
-    new.run(name, mjcf, given.get("base"), _positive(given, "effort"), given.get("to"), console)
+    new.run(
+        name, mjcf, given.get("base"), words_of.positive(given, "effort"), given.get("to"), console
+    )
 
 
 def _check_environment(name: str, mjcf: Path | None, given: dict[str, Any]) -> None:
     from robo_rl.envs.authoring import check
 
     engine = str(given.get("engine", "mujoco"))
-    found = check.check(name, engine, _count(given, "steps", check.STEPS))
+    found = check.check(name, engine, words_of.count(given, "steps", check.STEPS))
     table = Table("", "claim", "detail", title=f"Contract of {name} on engine {engine}")
     for finding in found:
         table.add_row(
@@ -162,14 +162,14 @@ def compare(words: Words = None) -> None:
     The same undisturbed episodes for each, paired differences. Keys: episodes, seed, out.
     """
     if any(word.startswith("runs=") for word in words or []):
-        _compare_runs(words)
+        cli_imported.compare_runs(words)
         return
     from robo_rl.training import compare as comparing
     from robo_rl.training import compare_findings, compare_report, config
 
     asked = comparing.ask(config.parse(words or []))
     result = comparing.compare(asked, console)
-    path = compare_report.write(result, asked.folder, _command("compare", None, words))
+    path = compare_report.write(result, asked.folder, words_of.command("compare", None, words))
     columns = ("variant", "task return, median [95 %]", "seeds", "steps a run", "training, min")
     table = Table(*columns, title=f"Comparison on {asked.env}")
     for row in compare_report.terminal_rows(result):
@@ -179,32 +179,6 @@ def compare(words: Words = None) -> None:
     console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     if all(t.failure for t in result.trained):
         raise NotFiniteError("compare: every run crashed; the report says where.")
-
-
-def _compare_runs(words: list[str] | None) -> None:
-    """Policies that are there already, side by side on the same episodes."""
-    from robo_rl.report import page
-    from robo_rl.safety_eval import versus
-
-    given = _keys(words, ("runs", "episodes", "seed", "out"), "compare")
-    listed = given["runs"] if isinstance(given["runs"], list) else str(given["runs"]).split(",")
-    runs = [Path(str(word).strip()) for word in listed]
-    folder = Path(str(given.get("out", runs[0] / "compare")))
-    episodes = _count(given, "episodes", versus.EPISODES, least=2)
-    seed = _seed(given, versus.SEED)
-    page.claim(folder)
-    with steps_bar("Comparison") as show:
-        result = versus.versus(runs, episodes, seed, show)
-    path = versus.write(result, folder, _command("compare", None, words))
-    table = Table("metric", *(run.name for run in runs), title=f"Runs on {result.env.name}")
-    for line in result.lines:
-        cells = [
-            f"{mean.point:.3g} {versus.verdict_of(line, k)}" for k, mean in enumerate(line.means)
-        ]
-        table.add_row(f"{line.metric}, {line.unit}", *map(escape, cells))
-    console.print(table)
-    console.print(versus.headline(result), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Report: {escape(str(path))}", soft_wrap=True)
 
 
 @app.command()
@@ -223,12 +197,12 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
     from robo_rl.safety_eval import study, study_report
 
     known = ("suite", "baseline", "seed", "episodes", "out", "replays")
-    given = _keys(words, known, "safety")
+    given = words_of.keys(words, known, "safety")
     suite = str(given["suite"]) if "suite" in given else study.default_suite(run)
     folder = Path(str(given.get("out", run / "safety" / Path(suite).stem)))
-    replays = _count(given, "replays", study_report.REPLAYS)
-    seed = _seed(given, study.HELD_OUT_SEED)
-    episodes = _count(given, "episodes", 1, least=1) if "episodes" in given else None
+    replays = words_of.count(given, "replays", study_report.REPLAYS)
+    seed = words_of.seed(given, study.HELD_OUT_SEED)
+    episodes = words_of.count(given, "episodes", 1, least=1) if "episodes" in given else None
     page.claim(folder)
     with steps_bar("Safety suite") as show:
         result = study.study(
@@ -239,7 +213,7 @@ def safety(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Wo
             episodes=episodes,
             on_progress=show,
         )
-    path = study_report.write(result, folder, _command("safety", run, words), replays)
+    path = study_report.write(result, folder, words_of.command("safety", run, words), replays)
     safety_tables(result)
     console.print(f"[bold]{coloured(result.gate)}[/]: {escape(result.why)}", highlight=False)
     console.print(f"Report: {escape(str(path))}", soft_wrap=True)
@@ -259,7 +233,7 @@ def replay(
     """
     from robo_rl.safety_eval import replay as replaying
 
-    given = _keys(words, ("gif",), "replay")
+    given = words_of.keys(words, ("gif",), "replay")
     bundles = replaying.bundles(file)
     if "gif" in given and len(bundles) > 1:
         raise UserError(f"gif: one bundle is drawn at a time; {file} holds {len(bundles)}.")
@@ -291,20 +265,20 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
     from robo_rl.sim2real import gap_report
 
     known = ("profile", "seed", "episodes", "levels", "episode_s", "out", "fail_on")
-    given = _keys(words, known, "gap")
-    fail_on = _grade(given, "gap")
+    given = words_of.keys(words, known, "gap")
+    fail_on = words_of.grade(given, "gap")
     folder = Path(str(given.get("out", run / "gap")))
     asked = {
-        "seed": _seed(given, gaps.GAP_SEED),
-        "episodes": _count(given, "episodes", gaps.EPISODES),
-        "levels": _count(given, "levels", gaps.LEVELS),
-        "episode_s": _positive(given, "episode_s"),
+        "seed": words_of.seed(given, gaps.GAP_SEED),
+        "episodes": words_of.count(given, "episodes", gaps.EPISODES),
+        "levels": words_of.count(given, "levels", gaps.LEVELS),
+        "episode_s": words_of.positive(given, "episode_s"),
     }
     page.claim(folder)
     profile = str(given["profile"]) if "profile" in given else None
     with steps_bar("Gap study") as show:
         result = gaps.gap(run, profile, **asked, on_progress=show)
-    path = gap_report.write(result, folder, _command("gap", run, words))
+    path = gap_report.write(result, folder, words_of.command("gap", run, words))
     gap_table(result)
     console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     raise typer.Exit(exit_of_grades(gap_report.grades_of(result), fail_on))
@@ -322,91 +296,15 @@ def checklist(
     from robo_rl.report import page
     from robo_rl.sim2real import checklist as checks
 
-    given = _keys(words, ("out", "fail_on"), "checklist")
-    fail_on = _grade(given, "checklist")
+    given = words_of.keys(words, ("out", "fail_on"), "checklist")
+    fail_on = words_of.grade(given, "checklist")
     folder = Path(str(given.get("out", run / "checklist")))
     page.claim(folder)
     made = checks.checklist(run)
-    path = checks.write(made, folder, _command("checklist", run, words))
+    path = checks.write(made, folder, words_of.command("checklist", run, words))
     checklist_table(made)
     console.print(f"Report: {escape(str(path))}", soft_wrap=True)
     raise typer.Exit(exit_of_grades((row.verdict for row in made.rows), fail_on))
-
-
-@app.command("import")
-def import_run(
-    source: Annotated[
-        str | None,
-        typer.Argument(help="A deployment file, a mapping, a policy file, or module:function."),
-    ] = None,
-    words: Words = None,
-    template: Annotated[bool, typer.Option(help="Print a mapping to fill in.")] = False,
-    schema: Annotated[bool, typer.Option(help="Print the JSON Schema of a mapping.")] = False,
-) -> None:
-    """Make a run folder of the policy and robot that you have; safety, gap and so on take it.
-
-    robo-rl import deploy/deploy_mujoco/configs/g1.yaml out=RUN     (unitree_rl_gym, forks)
-
-    robo-rl import deploy.yaml robot=scene.xml policy=policy.onnx out=RUN     (unitree_rl_lab)
-
-    robo-rl import policy.onnx robot=scene.xml mapping=mapping.yaml out=RUN   (anything else)
-
-    robo-rl import model.zip env=hopper out=RUN     (trained on an environment of the suite)
-
-    Keys: out (required), robot (MJCF or URDF), policy (.onnx, TorchScript .pt, .pt2 of
-    torch.export, rsl_rl checkpoint, SB3 zip, Brax parameters, module:function), mapping, env,
-    reward, base (free, fixed), golden (.npz to compare with), trust (true runs the code of
-    module:function), and initial, forward_mps, sideways_mps, turn_radps of the command, as
-    [0.5,0,0] and [-1,1].
-    Writes RUN/import.json and RUN/import/report.html: what was read where, what was assumed, a
-    trial of 20 s without disturbance, and the command response.
-    """
-    from robo_rl.importing import command
-
-    if template or schema:
-        typer.echo(command.template() if template else command.schema())
-        return
-    if source is None:
-        raise UserError("import: give a deployment file, a mapping or a policy; see --help.")
-    asked = command.asked(source, _keys(words, command.KEYS, "import"))
-    with steps_bar("Trial") as show:
-        done = command.run(asked, shlex.join(["robo-rl", "import", source, *(words or [])]), show)
-    for line in done.lines:
-        console.print(escape(line), highlight=False, soft_wrap=True)
-    console.print(f"Report: {escape(str(done.page))}", soft_wrap=True)
-    console.print(f"Run folder: {escape(str(asked.out))}", soft_wrap=True)
-    if done.crashed:
-        raise NotFiniteError("import: the policy gives numbers that are not finite in its trial.")
-
-
-@app.command()
-def wiring(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None) -> None:
-    """What every wiring mistake would do to an imported policy, and which test would show it.
-
-    robo-rl wiring RUN
-
-    Keys: seed, out, fail_on. Exit status 1 where a mistake does harm that no test on a stand shows
-    (RED), else 0; fail_on=amber counts those that a test shows too.
-    """
-    from robo_rl.report import page
-    from robo_rl.sim2real import wiring as wirings
-    from robo_rl.sim2real import wiring_report
-
-    given = _keys(words, ("seed", "out", "fail_on"), "wiring")
-    fail_on = _grade(given, "wiring")
-    seed = _seed(given, wirings.SEED)
-    folder = Path(str(given.get("out", run / wiring_report.FOLDER)))
-    page.claim(folder)
-    with steps_bar("Wiring table") as show:
-        result = wirings.wiring(run, show, seed)
-    path = wiring_report.write(result, folder, _command("wiring", run, words))
-    table = Table("mistake", "", "what happens", title=f"Wiring of {result.env.name}")
-    for row in wiring_report.ranked(result):
-        table.add_row(escape(row.mistake), coloured(row.grade), escape(row.words))
-    console.print(table)
-    console.print(wiring_report.headline(result), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Report: {escape(str(path))}", soft_wrap=True)
-    raise typer.Exit(exit_of_grades(wiring_report.grades_of(result), fail_on))
 
 
 @app.command("list")
@@ -461,52 +359,8 @@ def demo(words: Words = None) -> None:
     demonstration.demo(config.parse(words or []), console)
 
 
-def _command(what: str, run: Path | None, words: list[str] | None) -> str:
-    """The command as a shell takes it: what has spaces in it is quoted."""
-    return shlex.join(["robo-rl", what, *([str(run)] if run else []), *(words or [])])
-
-
-def _keys(words: list[str] | None, known: tuple[str, ...], where: str) -> dict[str, Any]:
-    from robo_rl.errors import suggestion
-    from robo_rl.training import config
-
-    given = config.parse(words or [])
-    for key in given:
-        if key not in known:
-            raise UserError(f"{where}: no key named {key!r}.{suggestion(key, known)}")
-    return given
-
-
-def _grade(given: dict[str, Any], where: str) -> Grade:
-    """The grade that fails a command: fail_on=red, unknown (if left out) or amber."""
-    from robo_rl.errors import lookup
-
-    table = {grade.lower(): grade for grade in (Grade.RED, Grade.UNKNOWN, Grade.AMBER)}
-    word = str(given.get("fail_on", "unknown")).lower()
-    return lookup(table, word, kind="value of fail_on", where=where)
-
-
-def _count(given: dict[str, Any], key: str, default: int, least: int = 0) -> int:
-    value = given.pop(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{key}={value!r}: a whole number >= {least} was expected.")
-    return value
-
-
-def _seed(given: dict[str, Any], default: int) -> int:
-    value = _count(given, "seed", default)
-    if value > LARGEST_SEED:
-        raise UserError(f"seed={value}: the largest seed is {LARGEST_SEED}.")
-    return value
-
-
-def _positive(given: dict[str, Any], key: str) -> float | None:
-    value = given.pop(key, None)
-    if value is not None and (
-        isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf
-    ):
-        raise UserError(f"{key}={value!r}: a finite number > 0 was expected.")
-    return value
+app.command("import")(cli_imported.import_run)
+app.command()(cli_imported.wiring)
 
 
 def main() -> None:

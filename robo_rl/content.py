@@ -54,6 +54,14 @@ def open_run(run: Path) -> None:
         os.environ[RUNS] = os.pathsep.join([*listed, str(robot)])
 
 
+def open_run_around(path: Path, robot: str) -> None:
+    """Opens the run folder that a file lies in, where it brings along that robot."""
+    for folder in path.resolve().parents:
+        if (folder / ROBOT / "envs" / robot).is_dir():
+            open_run(folder)
+            return
+
+
 def close_run(run: Path) -> None:
     """Forget what a run folder brings along."""
     robot = str((run / ROBOT).resolve())

@@ -28,13 +28,12 @@ class Registry(Mapping[str, T], Generic[T]):
     """Named parts of one kind. Reading it finds users' parts too.
 
     kind: what a part is called in messages. home: the modules that add the suite's own parts; they
-    are imported when the registry is first read. found: parts that files declare, looked for anew
-    every time, since a run folder may bring one along.
+    are imported when the registry is first read.
     """
 
-    def __init__(self, kind: str, *home: str, found: Callable[[], Mapping[str, T]] = dict):
+    def __init__(self, kind: str, *home: str):
         self.kind = kind
-        self._found = found
+        self._found: Callable[[], Mapping[str, T]] = dict
         self._home = home
         self._parts: dict[str, T] = {}
         self._by: dict[str, str] = {}
@@ -44,6 +43,10 @@ class Registry(Mapping[str, T], Generic[T]):
         if self._by.get(name, by) != by:
             raise ValueError(f"{self.kind} {name!r} is already registered by {self._by[name]}")
         self._parts[name], self._by[name] = part, by
+
+    def declared_by(self, found: Callable[[], Mapping[str, T]]) -> None:
+        """Parts that files declare; looked for anew every time, as run folders bring some along."""
+        self._found = found
 
     def __getitem__(self, name: str) -> T:
         self._fill()

@@ -99,13 +99,7 @@ class Entry(NamedTuple):
     tags: frozenset[str]
 
 
-def _declared() -> Mapping[str, Entry]:
-    from robo_rl.envs.tasks import declared
-
-    return declared.found()
-
-
-ENTRIES: Registry[Entry] = Registry("environment", "robo_rl.envs.tasks", found=_declared)
+ENTRIES: Registry[Entry] = Registry("environment", "robo_rl.envs.tasks")
 
 
 def register(name: str, *tags: str) -> Callable[[Maker], Maker]:

@@ -43,7 +43,7 @@ class Gathered(NamedTuple):
     source: Source
     mapping: Mapping
     published: Published | None  # None for an environment of the suite
-    network: AnyNetwork
+    policy: str  # file, or module:function
 
 
 def gather(asked: Asked) -> Gathered:
@@ -133,7 +133,7 @@ def _complete(asked: Asked, source: Source, published: Published | None = None) 
     policy = asked.policy or source.policy
     if policy is None:
         raise UserError(f"{asked.source}: policy=FILE is needed: this file names none.")
-    return Gathered(source, mapping, published, read_policy(str(policy), asked, mapping, source))
+    return Gathered(source, mapping, published, str(policy))
 
 
 def _say_defaults(mapping: Mapping, source: Source) -> None:
@@ -184,15 +184,17 @@ def _with_armature(
     return mapping.model_copy(update={"drives": drives})
 
 
-def read_policy(policy: str, asked: Asked, mapping: Mapping, source: Source) -> AnyNetwork:
+def read_policy(gathered: Gathered, size: int, outputs: int, *, trust: bool) -> AnyNetwork:
     """The network of a file of any known format, or a Python function.
 
+    size, outputs: numbers that it should take and give; of a function nobody else says it.
     Raises UserError for a file that is none, and for code that is not trusted.
     """
+    policy, mapping, source = gathered.policy, gathered.mapping, gathered.source
     path = Path(policy)
     if not path.is_file():
         if ":" in policy and "/" not in policy:
-            return _function(policy, asked, mapping)
+            return _function(policy, size, outputs, trust=trust)
         raise UserError(f"policy: {policy}: no such file.")
     suffix, activation = path.suffix.lower(), mapping.network.activation
     if suffix == ".onnx":
@@ -233,10 +235,9 @@ def _is_torchscript(path: Path) -> bool:
     )
 
 
-def _function(source: str, asked: Asked, mapping: Mapping) -> External:
+def _function(source: str, size: int, outputs: int, *, trust: bool) -> External:
     """A Python function of one observation or a batch, with or without a state."""
-    function = load_function(source, trusted=asked.trust)
-    size, outputs = _sizes(asked, mapping)
+    function = load_function(source, trusted=trust)
     seen = np.zeros((3, size), np.float32)
     stateful = takes_state(function)
     if stateful and not hasattr(function, "state_shape"):
@@ -263,15 +264,3 @@ def _function(source: str, asked: Asked, mapping: Mapping) -> External:
         f"{source}: takes neither one observation [{size}] nor a batch [N, {size}] to {outputs}"
         f" actions: {type(failure).__name__}: {failure}"
     )
-
-
-def _sizes(asked: Asked, mapping: Mapping) -> tuple[int, int]:
-    """(observations, actions) that a mapping wires."""
-    if mapping.environment is not None:
-        from robo_rl.envs.step import make
-
-        env = make(mapping.environment, mapping.reward)
-        return env.observation_size, env.action_size
-    from robo_rl.importing.run import observation_size
-
-    return observation_size(asked, mapping), len(mapping.driven)

@@ -10,7 +10,8 @@ import numpy as np
 from robo_rl import files
 from robo_rl.errors import UserError
 from robo_rl.importing.source import Source
-from robo_rl.policy.mapping import Actuator, Mapping, default_pose, per_joint, targets
+from robo_rl.policy.compiling import Actuator
+from robo_rl.policy.mapping import Mapping, default_pose, per_joint, targets
 from robo_rl.robots import anatomy
 from robo_rl.robots.published import Published, write_files
 

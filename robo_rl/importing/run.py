@@ -1,6 +1,5 @@
 """`robo-rl import`: a run folder of somebody else's policy, for every study to take."""
 
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +10,12 @@ from robo_rl.envs.step import Environment, make
 from robo_rl.envs.tasks import declared
 from robo_rl.errors import UserError
 from robo_rl.importing import robot as robots
-from robo_rl.importing.reading import Asked, Gathered, gather
+from robo_rl.importing.reading import Asked, Gathered, gather, read_policy
 from robo_rl.importing.source import Source
 from robo_rl.policy import contract
-from robo_rl.policy.mapping import Mapping, compile_mapping, default_pose
+from robo_rl.policy.compiling import compile_mapping
+from robo_rl.policy.mapping import Mapping, default_pose
+from robo_rl.policy.networks import begin
 from robo_rl.policy.stored import AnyNetwork, Policy, Wired, load_policy, save_policy
 from robo_rl.robots.published import Published
 
@@ -42,7 +43,7 @@ def import_policy(asked: Asked) -> Imported:
         raise UserError(f"out={asked.out}: already holds a run; name another folder.")
     gathered = gather(asked)
     with files.replacing_folder(asked.out) as folder:
-        made = _write(folder, gathered)
+        made = _write(folder, gathered, trust=asked.trust)
     policy = load_policy(asked.out)
     env = make(str(policy.contract["env"]), str(policy.contract["reward"]))
     published = gathered.published
@@ -57,11 +58,11 @@ def import_policy(asked: Asked) -> Imported:
     )
 
 
-def _write(folder: Path, gathered: Gathered) -> Mapping:
-    mapping, network = gathered.mapping, gathered.network
+def _write(folder: Path, gathered: Gathered, *, trust: bool) -> Mapping:
+    mapping = gathered.mapping
     if mapping.environment is not None:
         env = make(mapping.environment, mapping.reward)
-        _demand_sizes(network, env.observation_size, env.action_size, gathered.source)
+        network = _network(gathered, env.observation_size, env.action_size, trust=trust)
         said = contract.describe(env) | {"imported": _summary(gathered)}
         save_policy(folder / "policy", network, said)
         return mapping
@@ -73,7 +74,8 @@ def _write(folder: Path, gathered: Gathered) -> Mapping:
     try:
         env = make(built.name, mapping.reward)
         wired = wire(mapping, env, built.actuators)
-        _demand_sizes(network, len(wired.wiring.place), len(mapping.driven), gathered.source)
+        size, outputs = len(wired.wiring.place), len(mapping.driven)
+        network = _network(gathered, size, outputs, trust=trust)
         said = contract.describe(env) | {
             "mapping": mapping.model_dump(mode="json", exclude_defaults=True),
             "deploy": deployment(mapping, built),
@@ -110,16 +112,15 @@ def wire(mapping: Mapping, env: Environment, actuators: tuple[robots.Actuator, .
     )
 
 
-def _demand_sizes(network: AnyNetwork, size: int, outputs: int, source: Source) -> None:
-    """Raises UserError where the network takes or gives another number of numbers."""
+def _network(gathered: Gathered, size: int, outputs: int, *, trust: bool) -> AnyNetwork:
+    """The policy's network; UserError where it takes or gives another number of numbers."""
+    network = read_policy(gathered, size, outputs, trust=trust)
     found = network.observation_size
     if found != size:
         raise UserError(
             f"the network takes {found} numbers and the observation has {size}: a term, its history"
             " or a joint is missing or too many."
         )
-    from robo_rl.policy.networks import begin
-
     program = network.program
     zeros = np.zeros((1, size), np.float32)
     try:
@@ -130,6 +131,7 @@ def _demand_sizes(network: AnyNetwork, size: int, outputs: int, source: Source) 
         raise UserError(
             f"the network gives {np.shape(given)[-1]} numbers and {outputs} joints are driven."
         )
+    return network
 
 
 def deployment(mapping: Mapping, built: robots.Built) -> dict[str, Any]:
@@ -157,23 +159,3 @@ def deployment(mapping: Mapping, built: robots.Built) -> dict[str, Any]:
 
 def _summary(gathered: Gathered) -> dict[str, Any]:
     return {"kind": gathered.source.kind, "from": dict(gathered.source.said)}
-
-
-def observation_size(asked: Asked, mapping: Mapping) -> int:
-    """Numbers of the observation that a mapping makes, found by building it in a scratch folder."""
-    from robo_rl.robots.published import read_published
-
-    robot = asked.robot
-    if robot is None:
-        raise UserError("robot=MJCF|URDF is needed.")
-    published = read_published(robot, asked.base)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "run"
-        source = Source("scratch", {})
-        built = robots.build(folder / content.ROBOT, "scratch", published, mapping, source)
-        content.open_run(folder)
-        try:
-            env = make(built.name, mapping.reward)
-            return len(wire(mapping, env, built.actuators).wiring.place)
-        finally:
-            content.close_run(folder)

@@ -96,25 +96,32 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
         },
         "command": {"initial": numbers(need(data, "cmd_init", path), 3, "cmd_init", path)},
     }
-    keys = {
-        "default": "default_angles",
-        "rates": "simulation_dt, control_decimation",
-        "scale of base_angular_velocity": "ang_vel_scale",
-        "scale of joint_position": "dof_pos_scale",
-        "scale of joint_velocity": "dof_vel_scale",
-        "scale of command": "cmd_scale",
-        "action.scale": "action_scale",
-        "drives.stiffness": "kps",
-        "drives.damping": "kds",
-        "command.initial": "cmd_init",
-    }
-    for entry, key in keys.items():
-        if all(word in data for word in key.split(", ")):
-            source.read(entry, path, key)
-        else:
-            source.assume(entry, "1, the file does not say it")
+    _say(source, path, data)
     order = "gyro, gravity, command, joint angles, joint velocities, last action"
     source.assume("observation order", f"{order}, as deploy_mujoco.py of this family has it")
     source.assume("joints", "the model's own order, as deploy_mujoco.py reads qpos[7:]")
     source.assume("start.pose", "the model's zero pose, as deploy_mujoco.py starts")
     return source
+
+
+KEYS = {  # entry of the mapping -> keys of the file
+    "default": "default_angles",
+    "rates": "simulation_dt, control_decimation",
+    "scale of base_angular_velocity": "ang_vel_scale",
+    "scale of joint_position": "dof_pos_scale",
+    "scale of joint_velocity": "dof_vel_scale",
+    "scale of command": "cmd_scale",
+    "action.scale": "action_scale",
+    "drives.stiffness": "kps",
+    "drives.damping": "kds",
+    "command.initial": "cmd_init",
+}
+
+
+def _say(source: Source, path: Path, data: dict[str, Any]) -> None:
+    """Notes where each entry was read, and what the file does not say."""
+    for entry, key in KEYS.items():
+        if all(word in data for word in key.split(", ")):
+            source.read(entry, path, key)
+        else:
+            source.assume(entry, "1, the file does not say it")

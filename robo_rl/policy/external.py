@@ -149,7 +149,7 @@ def _loaded(program: ExternalProgram) -> Run:
 def _onnx(program: ExternalProgram) -> Run:
     import onnxruntime
 
-    from robo_rl.policy.readers.onnx import batched
+    from robo_rl.policy.onnx_model import batched
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from robo_rl import files, trees
+from robo_rl import content, files, trees
 from robo_rl.envs.step import Environment, State, make
 from robo_rl.errors import UserError
 from robo_rl.policy.contract import model_digest, processor, versions
@@ -156,6 +156,7 @@ def bundles(path: Path) -> list[Path]:
 def replay(path: Path) -> Replayed:
     """Runs a bundle again and compares it with what was recorded."""
     meta, arrays = read_meta(path)
+    content.open_run_around(path, str(meta["env"]))
     env = make(meta["env"], meta["reward"], history_s=meta["history_s"])
     if model_digest(env.robot.model) != meta["model_sha256"]:
         raise UserError(

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from robo_rl import content
 from robo_rl.engines.base import Array
-from robo_rl.envs.mdp import End, Entry, Mdp, Observe
+from robo_rl.envs.mdp import ENTRIES, End, Entry, Mdp, Observe
 from robo_rl.envs.terms import goals, resets
 from robo_rl.envs.terms.ends import base_below, tilted_beyond
 from robo_rl.robots import offered
@@ -196,3 +196,6 @@ def _command(robot: Robot, s: Measured) -> Array:
     asked = given(s.command.velocity_b_mps, "a velocity command")
     turn = given(s.command.yaw_rate_radps, "a yaw rate command")
     return jnp.concatenate([asked, jnp.reshape(turn, 1)])
+
+
+ENTRIES.declared_by(found)

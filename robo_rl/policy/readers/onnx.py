@@ -10,6 +10,7 @@ from robo_rl import files
 from robo_rl.errors import UserError
 from robo_rl.policy.external import External, ExternalProgram
 from robo_rl.policy.networks import OPERATIONS, Graph, GraphProgram, Node, Recalled, begin
+from robo_rl.policy.onnx_model import batch_axis, load, shape_of
 
 AS_ATTRIBUTES = {  # inputs that say where and not what: constants of the program
     "Slice": ("starts", "ends", "axes", "steps"),
@@ -50,31 +51,6 @@ def metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in load(path).metadata_props}
 
 
-def load(path: Path) -> Any:
-    """The parsed model, external weights included; UserError for a file that is none."""
-    import onnx
-
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf and onnx raise kinds of their own
-        raise UserError(f"{path}: not an ONNX model that can be read: {error}") from error
-    if not model.graph.input or not model.graph.output:
-        raise UserError(f"{path}: an ONNX model without inputs or outputs is no policy.")
-    return model
-
-
-def batched(path: Path) -> bytes:
-    """The model with the axis of the robots left open: exporters like to fix it at one."""
-    model = load(path)
-    for value in (*model.graph.input, *model.graph.output):
-        shape = value.type.tensor_type.shape
-        axis = _batch_axis(_shape(value))
-        if axis < len(shape.dim):
-            shape.dim[axis].dim_param = "robots"
-    del model.graph.value_info[:]
-    return model.SerializeToString()
-
-
 class _UnknownError(Exception):
     """The graph holds an operation, or a form of one, that is not ours."""
 
@@ -84,17 +60,8 @@ def _inputs(model: Any) -> list[Any]:
     return [i for i in model.graph.input if i.name not in own]
 
 
-def _shape(value: Any) -> list[int]:
-    return [d.dim_value for d in value.type.tensor_type.shape.dim]
-
-
-def _batch_axis(shape: list[int]) -> int:
-    """Of an observation [robots, n] the first, of a state [layers, robots, n] the second."""
-    return 1 if len(shape) == 3 else 0
-
-
 def _observation_size(model: Any) -> int:
-    shape = _shape(_inputs(model)[0])
+    shape = shape_of(_inputs(model)[0])
     if len(shape) != 2 or shape[1] < 1:
         raise UserError(
             f"the first input of the ONNX model has shape {shape}: observations [robots, n] with a"
@@ -150,8 +117,8 @@ def _as_float(weight: np.ndarray) -> np.ndarray:
 
 
 def _recalled(state: Any, kept: str) -> Recalled:
-    shape = _shape(state)
-    axis = _batch_axis(shape)
+    shape = shape_of(state)
+    axis = batch_axis(shape)
     own = tuple(n for i, n in enumerate(shape) if i != axis)
     if any(n < 1 for n in own):
         raise _UnknownError
