@@ -32,8 +32,8 @@ def trajectory(env: Environment, actions: np.ndarray) -> np.ndarray:
     """Joint positions [steps, nq] under fixed actions from a start of the task, at rest."""
     model, key = env.robot.model, jax.random.key(0)
     qpos, _ = env.mdp.reset.draw(env.robot, key, jnp.float32(1.0))
-    bits, readout = env.engine.place(np.asarray(qpos, float), np.zeros(model.nv))
-    start = env.begin(key, None, jnp.asarray(bits), readout)
+    physics_state, readout = env.engine.place(np.asarray(qpos, float), np.zeros(model.nv))
+    start = env.begin(key, None, jnp.asarray(physics_state), readout)
 
     @jax.jit
     def unroll(state):

@@ -33,7 +33,7 @@ def test_every_command_has_help():
 
 def test_what_a_reward_line_is_made_of_is_shown_with_its_parameters():
     shown = here("envs", "quadruped-velocity", columns=300).stdout
-    assert "track = goal_share" in shown and "[scale=0.3]" in shown and "[0, 1.5]" in shown
+    assert "track = goal_tracking_exp" in shown and "[scale=0.3]" in shown and "[0, 1.5]" in shown
 
 
 @pytest.mark.parametrize(

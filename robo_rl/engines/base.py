@@ -93,7 +93,12 @@ class Engine(Protocol):
         ...
 
     def step(
-        self, bits: Array, ctrl: Array, wrench: Array | None, plant: Plant | None, active: Array
+        self,
+        physics_state: Array,
+        ctrl: Array,
+        wrench: Array | None,
+        plant: Plant | None,
+        active: Array,
     ) -> tuple[Array, Readout]:
         """One control step. ctrl [substeps, nu]; wrench [nbody, 6] force N and torque N m, world.
 
@@ -105,7 +110,7 @@ class Engine(Protocol):
         """reset() of the nominal plant from float64 NumPy, exact to the last bit."""
         ...
 
-    def unpack(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def unpack(self, physics_state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Qpos and qvel in float64 of a payload [..., words]."""
         ...
 

@@ -40,7 +40,7 @@ class BulletEngine(CallbackEngine):
         self, active: np.ndarray, qpos: np.ndarray, qvel: np.ndarray, plant: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """See CallbackEngine. Contact forces read zero until the first step."""
-        bits, flat = self._blank(active.size)
+        physics_state, flat = self._blank(active.size)
         with self._lock:
             for row in np.flatnonzero(active):
                 world = self._world(plant[row])
@@ -52,19 +52,19 @@ class BulletEngine(CallbackEngine):
                 still = np.zeros((self.substeps, self.model.nu))
                 rate = np.zeros(self.model.nq)
                 flat[row] = world.readout(samples, rate, np.zeros(3), still)
-                bits[row] = world.payload()
-        return bits.view(np.uint32), flat
+                physics_state[row] = world.payload()
+        return physics_state.view(np.uint32), flat
 
     def step_rows(
         self,
         active: np.ndarray,
-        bits: np.ndarray,
+        physics_state: np.ndarray,
         ctrl: np.ndarray,
         wrench: np.ndarray,
         plant: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """See CallbackEngine."""
-        before = np.ascontiguousarray(bits).view(np.float64)
+        before = np.ascontiguousarray(physics_state).view(np.float64)
         after, flat = self._blank(active.size)
         after[:] = before
         cuts = np.cumsum([self.model.nq, self.model.nv, self.model.na])

@@ -53,7 +53,7 @@ class CallbackEngine(ABC):
     def step_rows(
         self,
         active: np.ndarray,
-        bits: np.ndarray,
+        physics_state: np.ndarray,
         ctrl: np.ndarray,
         wrench: np.ndarray,
         plant: np.ndarray,
@@ -67,21 +67,26 @@ class CallbackEngine(ABC):
         return self._call(self._reset, active, qpos, qvel, flat_plant(plant))
 
     def step(
-        self, bits: Array, ctrl: Array, wrench: Array | None, plant: Plant | None, active: Array
+        self,
+        physics_state: Array,
+        ctrl: Array,
+        wrench: Array | None,
+        plant: Plant | None,
+        active: Array,
     ) -> tuple[Array, Readout]:
         """One control step; see Engine.step."""
         wrench = jnp.zeros(0) if wrench is None else wrench
-        return self._call(self._step, active, bits, ctrl, wrench, flat_plant(plant))
+        return self._call(self._step, active, physics_state, ctrl, wrench, flat_plant(plant))
 
     def place(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, Readout]:
         """reset() of the nominal plant from float64 NumPy, exact to the last bit."""
         start = np.asarray(qpos, np.float64), np.asarray(qvel, np.float64)
-        bits, flat = self._reset(np.bool_(True), *start, np.zeros(0, np.float32))
-        return bits, self._unpack(jnp.asarray(flat))
+        physics_state, flat = self._reset(np.bool_(True), *start, np.zeros(0, np.float32))
+        return physics_state, self._unpack(jnp.asarray(flat))
 
-    def unpack(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def unpack(self, physics_state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Qpos and qvel in float64 of a payload [..., words]."""
-        state = np.ascontiguousarray(bits).view(np.float64)
+        state = np.ascontiguousarray(physics_state).view(np.float64)
         nq, nv = self.model.nq, self.model.nv
         return state[..., :nq], state[..., nq : nq + nv]
 
@@ -91,8 +96,8 @@ class CallbackEngine(ABC):
             jax.ShapeDtypeStruct((2 * self._words,), jnp.uint32),
             jax.ShapeDtypeStruct((width,), jnp.float32),
         )
-        bits, flat = _call_host(host, shapes, args)
-        return bits, self._unpack(flat)
+        physics_state, flat = _call_host(host, shapes, args)
+        return physics_state, self._unpack(flat)
 
     def _unpack(self, flat: Array) -> Readout:
         return Readout(*split_shapes(flat, self._readout))
@@ -109,8 +114,8 @@ def _by_rows(work: Any, active: Any, *args: Any) -> tuple[np.ndarray, np.ndarray
     mask = np.asarray(active)
     arrays = [np.asarray(a) for a in args]
     rows = [a.reshape(mask.size, *a.shape[mask.ndim :]) for a in arrays]
-    bits, flat = work(mask.reshape(-1), *rows)
-    return bits.reshape(*mask.shape, -1), flat.reshape(*mask.shape, -1)
+    physics_state, flat = work(mask.reshape(-1), *rows)
+    return physics_state.reshape(*mask.shape, -1), flat.reshape(*mask.shape, -1)
 
 
 def _call_host(host: Any, shapes: Any, args: tuple[Array, ...]) -> tuple[Array, Array]:

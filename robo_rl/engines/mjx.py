@@ -77,10 +77,15 @@ class MjxEngine:
         return self._pack(data, derived), _where(active, readout)
 
     def step(
-        self, bits: Array, ctrl: Array, wrench: Array | None, plant: Plant | None, active: Array
+        self,
+        physics_state: Array,
+        ctrl: Array,
+        wrench: Array | None,
+        plant: Plant | None,
+        active: Array,
     ) -> tuple[Array, Readout]:
         """One control step; see Engine.step."""
-        (qpos, qvel, act, warmstart, base), derived = self._split(bits)
+        (qpos, qvel, act, warmstart, base), derived = self._split(physics_state)
         model = self._with(plant, derived)
         data = self._data(plant).replace(qpos=qpos, qvel=qvel, act=act, qacc_warmstart=warmstart)
         if wrench is not None:
@@ -102,17 +107,19 @@ class MjxEngine:
             actuator_force=data.actuator_force,
             power_w=power,
         )
-        return jnp.where(active, self._pack(data, derived), bits), _where(active, readout)
+        return jnp.where(active, self._pack(data, derived), physics_state), _where(active, readout)
 
     def place(self, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, Readout]:
         """reset() of the nominal plant from NumPy, in float32."""
         start = jnp.asarray(qpos, jnp.float32), jnp.asarray(qvel, jnp.float32)
-        bits, readout = jax.jit(lambda q, v: self.reset(q, v, None, jnp.bool_(True)))(*start)
-        return np.asarray(bits), readout
+        physics_state, readout = jax.jit(lambda q, v: self.reset(q, v, None, jnp.bool_(True)))(
+            *start
+        )
+        return np.asarray(physics_state), readout
 
-    def unpack(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def unpack(self, physics_state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Qpos and qvel in float64 of a payload [..., words]."""
-        state = np.ascontiguousarray(bits).view(np.float32).astype(np.float64)
+        state = np.ascontiguousarray(physics_state).view(np.float32).astype(np.float64)
         nq, nv = self.model.nq, self.model.nv
         return state[..., :nq], state[..., nq : nq + nv]
 
@@ -149,8 +156,8 @@ class MjxEngine:
         flat = jnp.concatenate([jnp.asarray(p, jnp.float32) for p in parts])
         return jax.lax.bitcast_convert_type(flat, jnp.uint32)
 
-    def _split(self, bits: Array) -> tuple[list[Array], Derived | None]:
-        flat = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    def _split(self, physics_state: Array) -> tuple[list[Array], Derived | None]:
+        flat = jax.lax.bitcast_convert_type(physics_state, jnp.float32)
         cuts = np.cumsum(self._sizes)
         *state, rest = jnp.split(flat, cuts)
         if not rest.size:

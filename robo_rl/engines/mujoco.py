@@ -51,7 +51,7 @@ class MujocoEngine(CallbackEngine):
     def step_rows(
         self,
         active: np.ndarray,
-        bits: np.ndarray,
+        physics_state: np.ndarray,
         ctrl: np.ndarray,
         wrench: np.ndarray,
         plant: np.ndarray,
@@ -59,7 +59,7 @@ class MujocoEngine(CallbackEngine):
         """See CallbackEngine."""
         pool = self._pool(active.size)
         with pool.lock:
-            return pool.step(active, bits, ctrl, wrench, plant)
+            return pool.step(active, physics_state, ctrl, wrench, plant)
 
     def _pool(self, robots: int) -> "_Pool":
         with self._lock:
@@ -113,7 +113,7 @@ class _Pool:
     def step(
         self,
         active: np.ndarray,
-        bits: np.ndarray,
+        physics_state: np.ndarray,
         ctrl: np.ndarray,
         wrench: np.ndarray,
         plant: np.ndarray,
@@ -121,8 +121,8 @@ class _Pool:
         everyone, sims = bool(active.all()), self.stepping
         ids = None if everyone else np.flatnonzero(active)
         rows = slice(None) if ids is None else ids
-        sims.plants.write(plant, np.arange(len(bits)) if ids is None else ids)
-        before = np.ascontiguousarray(bits).view(np.float64)
+        sims.plants.write(plant, np.arange(len(physics_state)) if ids is None else ids)
+        before = np.ascontiguousarray(physics_state).view(np.float64)
         at = 0
         for view in sims.state:
             view[:] = before[:, at : at + view.shape[1]]
@@ -139,7 +139,7 @@ class _Pool:
         force = records["actuator_force"]
         power = force * records["actuator_velocity"]
         flat = self._flat(sims, rows, self._sample(records), rate, velocity, force[:, -1], power)
-        return sims.pack(base), flat if everyone else _scatter(flat, rows, len(bits))
+        return sims.pack(base), flat if everyone else _scatter(flat, rows, len(physics_state))
 
     def _sample(self, records: Any) -> np.ndarray:
         frame = {"body": "xpos", "site": "site_xpos"}

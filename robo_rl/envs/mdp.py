@@ -13,7 +13,7 @@ from robo_rl.robots.surroundings import Surroundings
 from robo_rl.robots.terrain import Terrain
 
 
-class Observe(NamedTuple):
+class ObservationTerm(NamedTuple):
     """One entry of the observation: where it comes from, in which order, in which unit."""
 
     name: str
@@ -21,7 +21,7 @@ class Observe(NamedTuple):
     read: Callable[[Robot, Measured], Array]
 
 
-class End(NamedTuple):
+class Termination(NamedTuple):
     """A condition on the true signals that terminates the episode."""
 
     name: str
@@ -67,9 +67,9 @@ class Mdp:
     robot: str
     control_hz: float
     episode_s: float
-    observe: tuple[Observe, ...]
+    observe: tuple[ObservationTerm, ...]
     rewards: str
-    terminate: tuple[End, ...]
+    terminate: tuple[Termination, ...]
     reset: Reset
     gymnasium_id: str | None = None
     goal: Goal | None = None

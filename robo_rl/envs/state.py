@@ -16,14 +16,14 @@ T = TypeVar("T")
 class State(NamedTuple):
     """One robot between two control steps; everything needed to go on."""
 
-    bits: Array  # the engine's opaque payload
+    physics_state: Array  # the engine's opaque payload
     signals: Signals
     command: Command  # in force from now on
     sensing: sensors.SensorMemory | None
     driving: actuation.ActuationMemory | None
     lagged: Array  # [nsensordata] past readings of the sensors, see signals.lag
     injection: Injection | None  # None is the nominal MDP
-    opened: Array | None  # a curriculum's limits, share of each row's range; None without one
+    limits: Array | None  # a curriculum's limits, share of each row's range; None without one
     key: Array  # of the episode
     step: Array  # [] int, control steps since the reset
     observation: Array

@@ -41,15 +41,15 @@ from robo_rl.robots.signals import (
 SENSE, ACT, START, BIAS, EPISODE, GOAL = range(6)
 
 
-class Draw(Protocol):
+class Randomizer(Protocol):
     """Where an episode's departures from nominal come from."""
 
     @property
-    def closed(self) -> Array | None:
+    def initial_limits(self) -> Array | None:
         """The limits a curriculum starts from; None without one."""
         ...
 
-    def __call__(self, key: Array, opened: Array | None = None) -> Injection:
+    def __call__(self, key: Array, limits: Array | None = None) -> Injection:
         """The injection of the episode with this key."""
         ...
 
@@ -65,7 +65,7 @@ class Environment:
     rewards: RewardFile
     layer: str
     history_s: float
-    draw: Draw | None
+    draw: Randomizer | None
     recipe: tuple[Any, ...]  # the arguments of _make()
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
@@ -85,7 +85,7 @@ class Environment:
     @property
     def weighted(self) -> tuple[Weighted, ...]:
         """The reward terms in force."""
-        return self.rewards.upto(self.layer)
+        return self.rewards.terms_through(self.layer)
 
     @property
     def action_size(self) -> int:
@@ -116,27 +116,27 @@ class Environment:
         key: Array,
         injection: Injection | None = None,
         active: Array | bool = True,
-        opened: Array | None = None,
+        limits: Array | None = None,
     ) -> State:
         """A fresh episode: state, plant, injections and noise are all drawn from the key.
 
-        opened: how far a curriculum is open; closed if left out.
+        limits: of a curriculum, share of each row's range; its initial ones if left out.
         """
         if injection is None and self.draw is not None:
-            opened = self.draw.closed if opened is None else opened
-            injection = self.draw(key, opened)
+            limits = self.draw.initial_limits if limits is None else limits
+            injection = self.draw(key, limits)
         scale = jnp.float32(1.0) if injection is None else injection.start.noise_scale
         qpos, qvel = self.mdp.reset.draw(self.robot, jax.random.fold_in(key, START), scale)
         if injection is not None:
             qpos, qvel = qpos + injection.start.qpos_offset, qvel + injection.start.qvel_offset
         qpos, qvel = tied(self.robot.model, qpos, qvel, jnp.asarray(active))
-        bits, readout = self.engine.reset(
+        physics_state, readout = self.engine.reset(
             qpos, qvel, plant_at(injection, jnp.float32(0.0)), jnp.asarray(active)
         )
-        return self.begin(key, injection, bits, readout)._replace(opened=opened)
+        return self.begin(key, injection, physics_state, readout)._replace(limits=limits)
 
     def begin(
-        self, key: Array, injection: Injection | None, bits: Array, readout: Readout
+        self, key: Array, injection: Injection | None, physics_state: Array, readout: Readout
     ) -> State:
         """The first state of an episode whose physics has been set."""
         injection = jax.tree.map(jnp.asarray, injection)
@@ -148,14 +148,14 @@ class Environment:
         lagged = split_sample(self.robot.model, reading)[3]
         nothing, off = jnp.float32(0.0), jnp.bool_(False)
         return State(
-            bits=bits,
+            physics_state=physics_state,
             signals=signals,
             command=command,
             sensing=sensing,
             driving=driving,
             lagged=lagged,
             injection=injection,
-            opened=None,
+            limits=None,
             key=key,
             step=jnp.int32(0),
             observation=self.observe(
@@ -173,9 +173,9 @@ class Environment:
         )
 
     def step(self, state: State, action: Array, active: Array | bool = True) -> State:
-        """One control step. A number that is not finite sets `error` and terminates.
+        """One control step.
 
-        It never spreads.
+        If anything is not finite, sets `error`, terminates, and keeps the last finite values.
         """
         time_s = state.step * self.control_s
         sound = jnp.all(jnp.isfinite(action))  # physics is never handed anything else
@@ -183,8 +183,8 @@ class Environment:
         driving, ctrl = self._drive(state, wanted)
         wrench = wrench_over(state.injection, time_s, self.control_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
-        bits, readout = self.engine.step(
-            state.bits, self.to_ctrl(ctrl), wrench, plant, jnp.asarray(active)
+        physics_state, readout = self.engine.step(
+            state.physics_state, self.to_ctrl(ctrl), wrench, plant, jnp.asarray(active)
         )
         end_s = time_s + self.control_s
         readout, reached = self._look(readout, state.key, end_s, state.command)
@@ -211,14 +211,14 @@ class Environment:
         reward, cost = sum(terms.values(), jnp.float32(0.0)), sum(costs.values(), jnp.float32(0.0))
         step = state.step + 1
         return State(
-            bits=jnp.where(broken, state.bits, bits),
+            physics_state=jnp.where(broken, state.physics_state, physics_state),
             signals=after,
             command=keep(broken, state.command, command),
             sensing=keep(broken, state.sensing, sensing),
             driving=keep(broken, state.driving, driving),
             lagged=keep(broken, state.lagged, lagged),
             injection=state.injection,
-            opened=state.opened,
+            limits=state.limits,
             key=state.key,
             step=step,
             observation=jnp.where(broken, state.observation, self.observe(seen)),
@@ -257,35 +257,29 @@ class Environment:
         return jax.vmap(self.step)(state, action)
 
     def step_unless_done(self, state: State, action: Array) -> State:
-        """One control step of the episodes that still run.
-
-        The others stay as they are, at no cost.
-        """
+        """One control step of the episodes that are not over; the others cost no physics."""
         stepped = jax.vmap(self.step)(state, action, ~state.done)
         return keep_rows(state.done, state, stepped)
 
     def step_autoreset(self, state: State, action: Array) -> tuple[State, State]:
-        """(state to go on from, outcome of the step).
+        """Step all robots and restart the finished ones.
 
-        The outcome keeps the terminal observation.
+        Returns the next state, and the state before the restart, with the terminal observation.
         """
         outcome = self.step_batch(state, action)
         done = outcome.done
 
         def restart(outcome: State) -> State:
             keys = jax.vmap(lambda key: jax.random.fold_in(key, EPISODE))(outcome.key)
-            fresh = jax.vmap(lambda key, active, opened: self.reset(key, None, active, opened))(
-                keys, done, outcome.opened
+            fresh = jax.vmap(lambda key, active, limits: self.reset(key, None, active, limits))(
+                keys, done, outcome.limits
             )
             return keep_rows(~done, outcome, fresh)
 
         return jax.lax.cond(jnp.any(done), restart, lambda same: same, outcome), outcome
 
     def check(self, injection: Injection) -> Injection:
-        """The injection, if this environment can carry it out.
-
-        A latency beyond its memory is refused.
-        """
+        """The injection; raises UserError where a latency is longer than the memory."""
         longest_s = max(longest_latency_s(injection))
         if longest_s > self.history_s * (1 + 1e-6) + 1e-9:  # single precision
             raise errors.UserError(
@@ -380,7 +374,7 @@ def make(
     *,
     history_s: float = 0.0,
     episode_s: float | None = None,
-    draw: Draw | None = None,
+    draw: Randomizer | None = None,
     engine: str = "mujoco",
 ) -> Environment:
     """The environment registered under `name`.
@@ -404,7 +398,7 @@ def _make(
     reward: str,
     history_s: float,
     episode_s: float | None,
-    draw: Draw | None,
+    draw: Randomizer | None,
     engine: str,
 ) -> Environment:
     """make(), cached: what was compiled for an environment is compiled once."""
@@ -417,7 +411,7 @@ def _make(
     if (robot.lidar is None) != (declared.surroundings is None):
         raise errors.UserError(f"{name}: a lidar needs surroundings to see, and these a lidar.")
     rewards = load_rewards(declared.rewards)
-    rewards.upto(reward)
+    rewards.terms_through(reward)
     period_s = 1.0 / (declared.control_hz * robot.model.opt.timestep)
     substeps = round(period_s)
     if abs(substeps - period_s) > 1e-6 or substeps < 1:

@@ -194,8 +194,8 @@ class _Robot:
             costs["contact"] = {"term": "forbidden_contact"}
         return {
             "task": {
-                "track": {"term": "goal_share", "weight": 1.0, "scale": 0.5},
-                "turn": {"term": "yaw_rate_share", "weight": 0.5, "scale": 0.5},
+                "track": {"term": "goal_tracking_exp", "weight": 1.0, "scale": 0.5},
+                "turn": {"term": "yaw_rate_tracking_exp", "weight": 0.5, "scale": 0.5},
             },
             "energy": {"mechanical_power": {"weight": -1.0e-3}},
             "safety": {"tilt_excess": {"weight": -5.0, "limit_rad": 0.3}},

@@ -16,7 +16,7 @@ from robo_rl.policy.networks import begin
 from robo_rl.policy.stored import AnyNetwork, Policy
 from robo_rl.policy.wiring import WiredProgram
 from robo_rl.robots import offered
-from robo_rl.rollouts.play import Track, episode_keys, rollout
+from robo_rl.rollouts.play import Trajectories, episode_keys, rollout
 from robo_rl.scenarios.schema import stack
 
 TRIAL_S = 20.0
@@ -139,7 +139,7 @@ def _along_axes(ranges: Ranges) -> np.ndarray:
     return found
 
 
-def _means(track: Track, commands: np.ndarray) -> np.ndarray:
+def _means(track: Trajectories, commands: np.ndarray) -> np.ndarray:
     """Mean velocity in the base's frame and yaw rate of each episode, [N, 3]."""
     moving = track.velocity_error + commands
     step = np.arange(len(track.alive))[:, None]

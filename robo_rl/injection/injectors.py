@@ -291,7 +291,7 @@ def torque_limit(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 def motor_fault(
     i: Injection, robot: Robot, m: float, rng: Rng, at_s: float = 0.0, actuator: int | None = None
 ) -> Injection:
-    """From at_s on one motor, drawn unless named, has the share 1 - m of its torque and limit."""
+    """From `at_s`, one motor (random unless `actuator` is given) keeps 1 - m of its torque."""
     chosen = int(rng.integers(robot.model.nu)) if actuator is None else int(actuator)
     if chosen >= robot.model.nu:
         raise errors.UserError(

@@ -73,7 +73,7 @@ class BraxEnv(Env):
             return info
         begun = before.step == 0
         key = jax.random.fold_in(before.key, EPISODE)
-        fresh = _wrapped(self.env.reset(key, None, begun, before.opened), {}, {})
+        fresh = _wrapped(self.env.reset(key, None, begun, before.limits), {}, {})
         given = fresh.pipeline_state, fresh.obs
         stored = info[FIRST_STATE], info[FIRST_OBSERVATION]
         state, seen = jax.tree.map(lambda a, b: jnp.where(begun, a, b), given, stored)

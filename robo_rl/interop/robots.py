@@ -94,12 +94,12 @@ class Robots:
         seeds: None goes on from the robot's last episode, which there must be. starts: where a
         robot is put; empty, or None for all, draws the start from the MDP.
         """
-        compiled, opened = _compiled(self.env), self._state.opened if self.started else None
+        compiled, limits = _compiled(self.env), self._state.limits if self.started else None
         keys = jax.random.wrap_key_data(jnp.asarray(self._words(seeds)), impl=IMPL)
-        fresh = compiled.reset(keys, mask, opened)
+        fresh = compiled.reset(keys, mask, limits)
         put = np.array([bool(start) for start in starts or ()])
         if starts and put.any():
-            fresh = compiled.choose(put, self._placed(keys, put, starts, opened), fresh)
+            fresh = compiled.choose(put, self._placed(keys, put, starts, limits), fresh)
         self._state = fresh if mask.all() else compiled.choose(mask, fresh, self._state)
         return np.array(self._state.observation)
 
@@ -165,16 +165,16 @@ class Robots:
         return words
 
     def _placed(
-        self, keys: jax.Array, put: np.ndarray, starts: Sequence[Start], opened: Any
+        self, keys: jax.Array, put: np.ndarray, starts: Sequence[Start], limits: Any
     ) -> State:
         """Begin every robot that is put somewhere there, exactly; of the others no use is made."""
         somewhere = next(start for start in starts if start)
         rest = {"qpos": self.env.robot.qpos0, "qvel": np.zeros(self.env.robot.model.nv)}
         places = [rest | dict(start or somewhere) for start in starts]
         begun = [self.env.engine.place(place["qpos"], place["qvel"]) for place in places]
-        bits, readouts = zip(*begun, strict=True)
+        physics_state, readouts = zip(*begun, strict=True)
         readout = jax.tree.map(lambda *parts: jnp.stack(parts), *readouts)
-        return _compiled(self.env).begin(keys, jnp.stack(bits), readout, opened)
+        return _compiled(self.env).begin(keys, jnp.stack(physics_state), readout, limits)
 
 
 def _revived(
@@ -204,18 +204,18 @@ class _Compiled(NamedTuple):
 
 @functools.lru_cache(maxsize=32)
 def _compiled(env: Environment) -> _Compiled:
-    def reset(keys: jax.Array, active: jax.Array, opened: Any) -> State:
-        return jax.vmap(lambda *row: env.reset(row[0], None, row[1], row[2]))(keys, active, opened)
+    def reset(keys: jax.Array, active: jax.Array, limits: Any) -> State:
+        return jax.vmap(lambda *row: env.reset(row[0], None, row[1], row[2]))(keys, active, limits)
 
-    def begin(keys: jax.Array, bits: jax.Array, readout: Any, opened: Any) -> State:
-        def one(key: jax.Array, bits: jax.Array, readout: Any, opened: Any) -> State:
+    def begin(keys: jax.Array, physics_state: jax.Array, readout: Any, limits: Any) -> State:
+        def one(key: jax.Array, physics_state: jax.Array, readout: Any, limits: Any) -> State:
             injection = None
             if env.draw is not None:
-                opened = env.draw.closed if opened is None else opened
-                injection = env.draw(key, opened)
-            return env.begin(key, injection, bits, readout)._replace(opened=opened)
+                limits = env.draw.initial_limits if limits is None else limits
+                injection = env.draw(key, limits)
+            return env.begin(key, injection, physics_state, readout)._replace(limits=limits)
 
-        return jax.vmap(one)(keys, bits, readout, opened)
+        return jax.vmap(one)(keys, physics_state, readout, limits)
 
     def step(state: State, actions: jax.Array, active: jax.Array) -> tuple[State, Any, Any]:
         after = _choose(active, jax.vmap(env.step)(state, actions, active), state)

@@ -90,10 +90,10 @@ class Camera:
         """
         seen = jax.tree.map(
             lambda leaf: np.asarray(leaf[index]),
-            (state.bits, state.command, state.signals.around),
+            (state.physics_state, state.command, state.signals.around),
         )
-        bits, command, around = seen
-        self.data.qpos[:], self.data.qvel[:] = self.env.engine.unpack(bits)
+        physics_state, command, around = seen
+        self.data.qpos[:], self.data.qvel[:] = self.env.engine.unpack(physics_state)
         mujoco.mj_forward(self.env.robot.model, self.data)
         self.renderer.update_scene(self.data, self.camera)
         for mark in marks(self.env.mdp, command, around):

@@ -62,7 +62,7 @@ class RewardFile:
     costs: tuple[Weighted, ...]
     done: Done | None  # None: the MDP's goal says so
 
-    def upto(self, layer: str) -> tuple[Weighted, ...]:
+    def terms_through(self, layer: str) -> tuple[Weighted, ...]:
         """The terms of a layer and of the layers below it."""
         known = {name: index for index, name in enumerate(LAYERS)}
         top = errors.lookup(known, layer, kind="reward layer", where=f"rewards/{self.name}.yaml")

@@ -87,7 +87,7 @@ def goal_error(t: Transition) -> Size:
 
 
 @term
-def goal_share(t: Transition, *, scale: float) -> Share:
+def goal_tracking_exp(t: Transition, *, scale: float) -> Share:
     """How much of the goal is met: exp(-(error / scale)^2), scale in the goal's unit, in (0, 1].
 
     The tracking reward of legged_gym (Rudin et al. 2022, arXiv:2109.11978).
@@ -96,7 +96,7 @@ def goal_share(t: Transition, *, scale: float) -> Share:
 
 
 @term
-def yaw_rate_share(t: Transition, *, scale: float) -> Share:
+def yaw_rate_tracking_exp(t: Transition, *, scale: float) -> Share:
     """How much of the commanded yaw rate is met: exp(-(error / scale)^2), rad/s, in (0, 1]."""
     error = t.after.qvel[5] - given(t.command.yaw_rate_radps, "a yaw rate command")
     return jnp.exp(-((error / scale) ** 2))
@@ -109,13 +109,13 @@ def vertical_speed_squared(t: Transition) -> Size:
 
 
 @term
-def rocking(t: Transition) -> Size:
+def ang_vel_xy_squared(t: Transition) -> Size:
     """Squared roll and pitch rates of a free-floating base, rad^2/s^2."""
     return jnp.sum(t.after.qvel[3:5] ** 2)
 
 
 @term
-def leaning(t: Transition) -> Share:
+def flat_orientation(t: Transition) -> Share:
     """Squared horizontal part of the base's vertical axis: sin^2 of the tilt, in [0, 1]."""
     return jnp.sum(t.after.base_rotation[2, :2] ** 2)
 
@@ -133,7 +133,7 @@ def home_offset(t: Transition) -> Size:
 
 
 @term
-def footfalls(t: Transition, *, force_n: float) -> Share:
+def gait_contact(t: Transition, *, force_n: float) -> Share:
     """Share of the feet that are where the gait's clock wants them, in [0, 1].
 
     While the clock's sine is positive the feet of stance_first in robot.yaml stand and the others

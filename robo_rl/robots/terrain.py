@@ -57,7 +57,7 @@ class Terrain:
         return near * (1 - y) + far * y
 
     def highest_m(self, at_m: Array, reach_m: float) -> Array:
-        """No ground within a square of this half width around x, y [2] is higher, m, []."""
+        """Upper bound (m) of the ground height in the square of this half width around at_m."""
         heights, steps = jnp.asarray(self.heights_m), int(np.ceil(reach_m / self.grain_m + 0.5))
         nearest = jnp.rint(self._grid(at_m)).astype(jnp.int32)[:, None]
         column, row = jnp.clip(nearest + np.arange(-steps, steps + 1), 0, len(heights) - 1)

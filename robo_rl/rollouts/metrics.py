@@ -1,4 +1,4 @@
-"""Metrics of recorded episodes: pure functions of a Track, one value per episode.
+"""Metrics of recorded episodes: pure functions of Trajectories, one value per episode.
 
 A value that cannot be known is NaN, and a criterion on NaN is an ERROR or
 INCONCLUSIVE, never a pass.
@@ -19,7 +19,7 @@ from robo_rl.errors import UserError, lookup
 from robo_rl.registry import Registry
 from robo_rl.rewards import terms
 from robo_rl.robots.robot import Robot
-from robo_rl.rollouts.play import Track
+from robo_rl.rollouts.play import Trajectories
 
 GRAVITY_MPS2 = 9.81
 LEAST_DISTANCE_M = 0.5  # below it a cost of transport says nothing
@@ -37,7 +37,7 @@ TIME_LIMIT: Literal["time limit"] = "time limit"
 class Episodes(NamedTuple):
     """Recorded episodes with what a metric needs to know of their environment."""
 
-    track: Track
+    track: Trajectories
     robot: Robot
     control_s: float
     limit_s: float  # the time limit of the task
@@ -45,7 +45,7 @@ class Episodes(NamedTuple):
     ahead: float | None = None  # sign of world x in which the task goes; None without a direction
 
     @classmethod
-    def of(cls, env: Environment, track: Track) -> "Episodes":
+    def of(cls, env: Environment, track: Trajectories) -> "Episodes":
         """Episodes recorded in an environment."""
         return cls(
             track, env.robot, env.control_s, env.mdp.episode_s, env.mdp.goal, direction_of(env)
@@ -72,7 +72,7 @@ def direction_of(env: Environment) -> float | None:
 
     None where it does neither: a task of balance, or one whose goal moves.
     """
-    paid = sum(w.weight for w in env.rewards.upto("task") if w.term in AHEAD)
+    paid = sum(w.weight for w in env.rewards.terms_through("task") if w.term in AHEAD)
     return float(np.sign(paid)) or None
 
 

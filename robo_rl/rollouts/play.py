@@ -42,7 +42,7 @@ class Controller(Protocol):
         ...
 
 
-class Track(NamedTuple):
+class Trajectories(NamedTuple):
     """What N episodes did, [T, N, ...]; a row counts only where `alive`."""
 
     alive: np.ndarray  # bool, the episode made this step
@@ -62,7 +62,7 @@ class Track(NamedTuple):
     absolute_power_w: np.ndarray
     finish: State  # the state after each episode's last step, [N]
 
-    def only(self, rows: slice | np.ndarray) -> "Track":
+    def only(self, rows: slice | np.ndarray) -> "Trajectories":
         """The same record of some episodes."""
         cut = jax.tree.map(lambda x: x[:, rows], self._replace(finish=None))  # type: ignore[arg-type]
         return cut._replace(finish=jax.tree.map(lambda x: x[rows], self.finish))
@@ -111,7 +111,7 @@ def rollout(
     keys: Array,
     injection: Injection | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Track:
+) -> Trajectories:
     """Runs the deterministic policy for one episode per key.
 
     injection: one per key (leading axis), or None for the environment's own draw. on_progress is
@@ -133,7 +133,7 @@ def run_from(
     policy: Controller,
     start: State,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Track:
+) -> Trajectories:
     """As rollout(), from states that are already set."""
     chunk, program = _jitted(env).chunk, policy.program
     parameters = jax.tree.map(jnp.asarray, policy.parameters)
@@ -151,7 +151,7 @@ class Recorded(NamedTuple):
     """Episodes as they were judged: how each began, what it did, where in its block it ran."""
 
     start: State  # [N]
-    track: Track  # [N]
+    track: Trajectories  # [N]
     place: np.ndarray  # [N] row within a block of BLOCK, see run_in_blocks
 
     def only(self, rows: slice | np.ndarray) -> "Recorded":
@@ -197,7 +197,7 @@ def run_in_blocks(
 
 def replay_in_block(
     env: Environment, start: State, actions: np.ndarray, places: np.ndarray
-) -> Track:
+) -> Trajectories:
     """Runs recorded actions [T, N, nu] open loop from states [N], each at its row of a block.
 
     places: [N], different rows. An episode whose actions end goes on with zero; cut it there.
@@ -226,7 +226,7 @@ def append(first: Recorded, more: Recorded) -> Recorded:
     return Recorded(start, track, np.concatenate([first.place, more.place]))
 
 
-def join(tracks: list[Track]) -> Track:
+def join(tracks: list[Trajectories]) -> Trajectories:
     """Tracks of different episodes side by side; what ended earlier is padded with nothing."""
     most = max(len(t.alive) for t in tracks)
 
@@ -326,7 +326,7 @@ def _collect(
     advance: Callable[[State], tuple[State, dict[str, Any]]],
     on_progress: Callable[[int, int], None] | None,
     limit: int | None = None,
-) -> Track:
+) -> Trajectories:
     most = limit or env.mdp.episode_steps
     pieces: list[dict[str, Any]] = []
     for done in range(0, most, CHUNK):
@@ -338,4 +338,4 @@ def _collect(
         if over:
             break
     joined = jax.tree.map(lambda *parts: np.concatenate(parts)[:most], *pieces)
-    return Track(**joined, finish=state)
+    return Trajectories(**joined, finish=state)

@@ -9,7 +9,7 @@ from robo_rl.envs.step import Environment
 from robo_rl.errors import UserError, suggestion
 from robo_rl.rewards.layers import Done
 from robo_rl.rollouts.metrics import METRICS, Episodes
-from robo_rl.rollouts.play import Track
+from robo_rl.rollouts.play import Trajectories
 
 RETURN_KEPT = 0.5  # share of the undisturbed return
 
@@ -23,7 +23,7 @@ class Success(NamedTuple):
     unit: str
     words: str  # after "it survives and ...": "its mean goal error is at most 0.2 m/s"
 
-    def of(self, env: Environment, track: Track) -> NDArray[np.bool_]:
+    def of(self, env: Environment, track: Trajectories) -> NDArray[np.bool_]:
         """Whether each episode succeeds; a fall or a number that is not finite never does."""
         values = METRICS[self.metric].of(Episodes.of(env, track))
         met = values <= self.limit if self.at_most else values >= self.limit

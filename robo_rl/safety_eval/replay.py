@@ -14,7 +14,7 @@ from robo_rl.envs.step import Environment, State, make
 from robo_rl.errors import UserError
 from robo_rl.policy.contract import model_digest, processor, versions
 from robo_rl.report.rendering import Camera
-from robo_rl.rollouts.play import Recorded, Track, replay_in_block
+from robo_rl.rollouts.play import Recorded, Trajectories, replay_in_block
 
 FORMAT = "robo_rl.replay/4"
 GIF_FPS = 25
@@ -25,7 +25,7 @@ class Replayed(NamedTuple):
 
     meta: dict[str, Any]
     start: State  # [1]
-    track: Track  # one episode
+    track: Trajectories  # one episode
     env: Environment
     same_state: bool  # final physics state equal to the last bit
     same_rewards: bool  # every step's reward equal to the last bit
@@ -66,7 +66,9 @@ def write_bundles(
         for k, row in enumerate(rows):
             steps = int(length[row])
             name = f"{about[row]['scenario']}-{about[row]['episode']:03d}.npz"
-            alike = np.array_equal(again.finish.bits[k], recorded.track.finish.bits[row])
+            alike = np.array_equal(
+                again.finish.physics_state[k], recorded.track.finish.physics_state[row]
+            )
             meta = {"as_judged": bool(alike), "place": int(recorded.place[row]), **about[row]}
             _write(folder / name, env, trees.row(start, k), again, k, steps, actions[:, k], meta)
             names.append(name)
@@ -87,7 +89,7 @@ def _write(
     path: Path,
     env: Environment,
     start: State,
-    again: Track,
+    again: Trajectories,
     index: int,
     steps: int,
     actions: np.ndarray,
@@ -108,7 +110,7 @@ def _write(
     arrays |= {
         "actions": actions[:steps],
         "rewards": again.reward[:steps, index],
-        "final_bits": np.asarray(again.finish.bits[index]),
+        "final_bits": np.asarray(again.finish.physics_state[index]),
     }
     meta = files.plain(meta)
     meta["contents_sha256"] = contents_digest(meta, arrays)
@@ -121,7 +123,7 @@ def contents_digest(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
     return files.digest_of(said, arrays)
 
 
-def _ending(track: Track, index: int) -> str:
+def _ending(track: Trajectories, index: int) -> str:
     """After how many steps an episode was over, and how."""
     how = "fell" if track.fell[index] else "crashed" if track.crashed[index] else "ran on"
     return f"{how} after {int(track.length[index])} steps"
@@ -176,7 +178,9 @@ def replay(path: Path) -> Replayed:
         start=start,
         track=track,
         env=env,
-        same_state=bool(np.array_equal(np.asarray(track.finish.bits[0]), arrays["final_bits"])),
+        same_state=bool(
+            np.array_equal(np.asarray(track.finish.physics_state[0]), arrays["final_bits"])
+        ),
         same_rewards=not different.size,
         first_difference=int(different[0]) if different.size else None,
         largest_difference=float(np.abs(rewards - arrays["rewards"]).max(initial=0.0)),

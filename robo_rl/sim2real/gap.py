@@ -20,7 +20,7 @@ from robo_rl.rollouts.statistics import Interval, rate_bounds
 from robo_rl.rollouts.success import Success, success_of
 from robo_rl.scenarios.schema import stack
 from robo_rl.sim2real.profiles import Profile, load_profile
-from robo_rl.sim2real.transfer import ENGINES, Transfer, transfer
+from robo_rl.sim2real.transfer import OTHER_ENGINES, Transfer, transfer
 from robo_rl.verdicts import Grade
 
 GAP_SEED = 8_000_003
@@ -127,7 +127,7 @@ def gap(
             transfer(policy, env, engine, seed, returns[0], criterion, SUCCESS_FLOOR, on_progress),
             short,
         )
-        for engine in ENGINES
+        for engine in OTHER_ENGINES
     )
     low, high = rate_bounds(int(success[0].sum()), episodes)
     nominal_success = Interval(low, float(success[0].mean()), high)

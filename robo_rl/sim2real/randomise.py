@@ -22,16 +22,16 @@ PUSHED_WITHIN = (0.1, 0.9)  # share of the episode in which something timed happ
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class PoolRandomizer:
     """Injections drawn beforehand; the key of an episode picks one."""
 
     drawn: Injection  # [POOL, ...]
     applied: tuple[str, ...]  # rows of the profile that are in it
     left_out: tuple[str, ...]  # rows that have no trained range, or nothing to act on here
 
-    closed = None  # no curriculum: all of it from the start
+    initial_limits = None  # no curriculum: all of it from the start
 
-    def __call__(self, key: Array, opened: Array | None = None) -> Injection:
+    def __call__(self, key: Array, limits: Array | None = None) -> Injection:
         """The injection of the episode with this key."""
         chosen = jax.random.randint(jax.random.fold_in(key, CHOICE), (), 0, POOL)
         return jax.tree.map(lambda x: jax.numpy.asarray(x)[chosen], self.drawn)
@@ -52,13 +52,13 @@ def randomised(
     return make(name, reward, history_s=longest, draw=pool, engine=engine)
 
 
-def draw_pool(robot: Robot, profile: Profile, episode_s: float, seed: int) -> Pool:
+def draw_pool(robot: Robot, profile: Profile, episode_s: float, seed: int) -> PoolRandomizer:
     """POOL injections of a profile's trained ranges."""
     applied, left_out = trained_rows(robot, profile)
     rng = np.random.default_rng(seed)
     drawn = [_draw(robot, applied, episode_s, rng) for _ in range(POOL)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
-    return Pool(stacked, tuple(applied), left_out)
+    return PoolRandomizer(stacked, tuple(applied), left_out)
 
 
 def trained_rows(robot: Robot, profile: Profile) -> tuple[dict[str, ProfileRow], tuple[str, ...]]:

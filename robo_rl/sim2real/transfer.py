@@ -18,7 +18,7 @@ from robo_rl.rollouts.statistics import Interval, rate_bounds
 from robo_rl.rollouts.success import Success
 from robo_rl.verdicts import Grade
 
-ENGINES = ("bullet",)  # that run on CPU at a useful speed
+OTHER_ENGINES = ("bullet",)  # that run on CPU at a useful speed
 EPISODES = 16  # the fewest of which all succeeding shows a rate of 80 % at 95 %, and two more
 RETURN_GREEN = 0.9  # share of the return that a policy must keep on another engine
 

@@ -134,7 +134,7 @@ def _rollout(
     command: tuple[float, float, float],
     seed: int,
     on_progress: Callable[[int, int], None] | None,
-) -> Track:
+) -> Trajectories:
     program = policy.program
     assert isinstance(program, WiredProgram)
     stacked = Wiring(

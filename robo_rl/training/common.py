@@ -25,15 +25,12 @@ def init_statistics(size: int) -> running_statistics.RunningStatisticsState:
     return running_statistics.init_state(Spec((size,), jnp.dtype("float32")), std_eps=STD_EPSILON)
 
 
-def typed(parameters: Any) -> Any:
-    """The same values, none of them weakly typed: a first update would make such a leaf strong.
-
-    Training's loop would then be compiled twice, once for what `init` and once for what it returns.
-    """
+def strip_weak_types(parameters: Any) -> Any:
+    """Strip weak types; otherwise the first update changes a dtype and `advance` compiles twice."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), parameters)
 
 
-def numbered(layers: Any) -> list[Any]:
+def mlp_layers(layers: Any) -> list[Any]:
     """The layers of a brax MLP in order."""
     return [layers[f"hidden_{i}"] for i in range(len(layers))]
 

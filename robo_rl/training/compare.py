@@ -328,7 +328,11 @@ def measured(behaviour: Behaviour, episodes: Episodes) -> Measured:
 
 def return_bounds(env: Environment) -> tuple[float, float]:
     """The least and the most that an episode can earn, by the ranges of its reward terms."""
-    ends = np.array([w.bounds for w in env.rewards.upto(env.layer)]).reshape(-1, 2).sum(axis=0)
+    ends = (
+        np.array([w.bounds for w in env.rewards.terms_through(env.layer)])
+        .reshape(-1, 2)
+        .sum(axis=0)
+    )
     steps = env.mdp.episode_steps
     return float(min(ends[0], 0.0) * steps), float(max(ends[1], 0.0) * steps)
 

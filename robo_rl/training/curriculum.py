@@ -32,7 +32,7 @@ TESTED = ("tested/episodes", "tested/return")  # log entries: by the row that th
 
 
 @dataclass(frozen=True, eq=False)
-class Ladder:
+class CurriculumRandomizer:
     """Departures of every row by magnitude; an episode's key and the limits pick one of each."""
 
     nominal: Injection
@@ -41,17 +41,17 @@ class Ladder:
     left_out: tuple[str, ...]
 
     @property
-    def closed(self) -> Array:
+    def initial_limits(self) -> Array:
         """Limits at the start of training: nothing is disturbed, [rows]."""
         return jnp.zeros(len(self.applied))
 
-    def __call__(self, key: Array, opened: Array | None = None) -> Injection:
-        """The injection of an episode; opened: the share of each row's range in use, [rows]."""
-        limits = jnp.ones(len(self.applied)) if opened is None else opened
+    def __call__(self, key: Array, limits: Array | None = None) -> Injection:
+        """The injection of an episode; limits: the share of each row's range in use, [rows]."""
         rows = len(self.applied)
+        reach = jnp.ones(rows) if limits is None else limits
         tested = row_under_test(key, rows)
-        drawn = limits * jax.random.uniform(jax.random.fold_in(key, RUNG), (rows,))
-        share = jnp.where(jnp.arange(rows) == tested, limits, drawn)
+        drawn = reach * jax.random.uniform(jax.random.fold_in(key, RUNG), (rows,))
+        share = jnp.where(jnp.arange(rows) == tested, reach, drawn)
         share = jnp.where(tested == rows, 0.0, share)
         rung = jnp.round(share * (RUNGS - 1)).astype(jnp.int32)
 
@@ -72,9 +72,9 @@ def tested_by_row(outcome: State) -> dict[str, Array]:
 
     Nothing without a curriculum.
     """
-    if outcome.opened is None:
+    if outcome.limits is None:
         return {}
-    rows = outcome.opened.shape[-1]
+    rows = outcome.limits.shape[-1]
     tested = jax.vmap(lambda key: row_under_test(key, rows))(outcome.key)
     done = outcome.done.astype(jnp.float32)
     episodes = done[:, None] * jax.nn.one_hot(tested, rows + 1)
@@ -85,7 +85,7 @@ def tested_by_row(outcome: State) -> dict[str, Array]:
 class Scores(NamedTuple):
     """How far each row is open, and how its test episodes went since that changed."""
 
-    opened: Array  # [rows] share of the trained range
+    limits: Array  # [rows] share of the trained range
     count: Array  # [rows + 1] finished episodes; the last: undisturbed
     total: Array  # [rows + 1] sum of their returns
 
@@ -107,9 +107,9 @@ def judge(scores: Scores, count: Array, total: Array) -> Scores:
     kept = 1.0 + (mean[:-1] - reference) / jnp.maximum(jnp.abs(reference), 1e-6)
     ready = (count[:-1] >= LEAST_EPISODES) & (count[-1] >= LEAST_EPISODES)
     change = jnp.where(kept >= WIDEN, STEP, jnp.where(kept < NARROW, -STEP, 0.0))
-    opened = jnp.clip(scores.opened + jnp.where(ready, change, 0.0), 0.0, 1.0)
+    limits = jnp.clip(scores.limits + jnp.where(ready, change, 0.0), 0.0, 1.0)
     left = jnp.append(jnp.where(ready, 0.0, 1.0), jnp.where(jnp.any(ready), 0.5, 1.0))
-    return Scores(opened, count * left, total * left)
+    return Scores(limits, count * left, total * left)
 
 
 class CurriculumState(NamedTuple):
@@ -129,12 +129,12 @@ def with_curriculum(learner: Learner, rows: tuple[str, ...]) -> Learner:
         state: CurriculumState, rollouts: int = learner.rollouts
     ) -> tuple[CurriculumState, dict[str, Array]]:
         robots = state.learner.robots
-        opened = jnp.broadcast_to(state.scores.opened, robots.opened.shape)
-        inner = state.learner._replace(robots=robots._replace(opened=opened))
+        limits = jnp.broadcast_to(state.scores.limits, robots.limits.shape)
+        inner = state.learner._replace(robots=robots._replace(limits=limits))
         inner, log = learner.advance(inner, rollouts)
         scores = jax.jit(judge)(state.scores, *(log.pop(name) for name in TESTED))
-        limits = {f"curriculum/{row}": scores.opened[k] for k, row in enumerate(rows)}
-        return CurriculumState(inner, scores), log | limits
+        shown = {f"curriculum/{row}": scores.limits[k] for k, row in enumerate(rows)}
+        return CurriculumState(inner, scores), log | shown
 
     return learner._replace(
         init=init, advance=advance, network=lambda state: learner.network(state.learner)
@@ -158,7 +158,7 @@ def curriculum_environment(
     return make(name, reward, history_s=longest, draw=ladder, engine=engine)
 
 
-def build(robot: Robot, profile: Profile, episode_s: float, seed: int) -> Ladder:
+def build(robot: Robot, profile: Profile, episode_s: float, seed: int) -> CurriculumRandomizer:
     """The ladder of a profile's trained ranges, from nothing to their upper ends."""
     applied, left_out = trained_rows(robot, profile)
     rng = np.random.default_rng(seed)
@@ -173,4 +173,4 @@ def build(robot: Robot, profile: Profile, episode_s: float, seed: int) -> Ladder
         rows.append(jax.tree.map(lambda *leaves: np.stack(leaves), *made))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
     departures = jax.tree.map(lambda many, one: many - one, stacked, base)
-    return Ladder(base, departures, tuple(applied), left_out)
+    return CurriculumRandomizer(base, departures, tuple(applied), left_out)

@@ -11,7 +11,7 @@ from robo_rl.training.learner import Learner
 AXIS = "robots"
 
 
-def spread(learner: Learner, robots: int) -> Learner:
+def shard_over_devices(learner: Learner, robots: int) -> Learner:
     """The learner with its robots divided evenly among all devices; one device changes nothing.
 
     XLA partitions the loop from where its state lies; gradients are summed across devices by it.

@@ -18,11 +18,11 @@ from robo_rl.training.common import (
     ACTIVATIONS,
     episode_sums,
     init_statistics,
-    numbered,
+    mlp_layers,
     repeated,
+    strip_weak_types,
     summarise,
     to_network,
-    typed,
 )
 from robo_rl.training.config import Ppo
 from robo_rl.training.learner import Learner
@@ -75,7 +75,7 @@ class _Loop:
     def init(self, key: Array) -> PpoState:
         robot_key, policy_key, value_key, key = jax.random.split(key, 4)
         made: Any = losses.PPONetworkParams  # a flax dataclass, opaque to type checkers
-        parameters = typed(
+        parameters = strip_weak_types(
             made(
                 policy=self.nets.policy_network.init(policy_key),
                 value=self.nets.value_network.init(value_key),
@@ -164,7 +164,7 @@ class _Loop:
 
     def network(self, state: PpoState) -> Network:
         layers = state.parameters.policy["params"]
-        stack = [*numbered(layers["MLP_0"]), layers["Dense_0"]]
+        stack = [*mlp_layers(layers["MLP_0"]), layers["Dense_0"]]
         return to_network(stack, state.statistics, self.hyper.activation, "clip")
 
 

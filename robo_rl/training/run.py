@@ -18,13 +18,17 @@ from robo_rl.envs.step import Environment, make
 from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.policy import contract
 from robo_rl.policy.stored import Policy, save_policy
-from robo_rl.rollouts.play import Track, episode_keys, rollout
+from robo_rl.rollouts.play import Trajectories, episode_keys, rollout
 from robo_rl.sim2real.randomise import randomised
 from robo_rl.training import checkpoint, health
 from robo_rl.training.checkpoint import Progress as Done
 from robo_rl.training.config import Ppo, Sac, TrainConfig, check
-from robo_rl.training.curriculum import Ladder, curriculum_environment, with_curriculum
-from robo_rl.training.devices import spread
+from robo_rl.training.curriculum import (
+    CurriculumRandomizer,
+    curriculum_environment,
+    with_curriculum,
+)
+from robo_rl.training.devices import shard_over_devices
 from robo_rl.training.folder import (
     RunFolder,
     claim,
@@ -56,15 +60,15 @@ def build(config: TrainConfig, *, resumed: bool = False) -> tuple[Environment, L
     else:
         learner = sac(training, config.hyper, started=config.start is not None)
     if config.start is not None and not resumed:
-        learner = started(learner, config.algo, Path(config.start))
+        learner = warm_started(learner, config.algo, Path(config.start))
     if config.engine == "mjx":  # the others run on the host
-        learner = spread(learner, config.hyper.robots)
-    if isinstance(training.draw, Ladder):
+        learner = shard_over_devices(learner, config.hyper.robots)
+    if isinstance(training.draw, CurriculumRandomizer):
         learner = with_curriculum(learner, training.draw.applied)
     return env, learner
 
 
-def started(learner: Learner, algo: str, source: Path) -> Learner:
+def warm_started(learner: Learner, algo: str, source: Path) -> Learner:
     """The learner with the weights and observation statistics of another run at its start.
 
     Raises UserError where that run is of another algorithm, or its networks have other shapes.
@@ -278,22 +282,22 @@ class Session:
         return min((int(steps / interval) + 1) * interval, self.config.steps)
 
 
-def evaluate(env: Environment, policy: Policy, episodes: int, seed: int) -> Track:
+def evaluate(env: Environment, policy: Policy, episodes: int, seed: int) -> Trajectories:
     """Deterministic episodes of the nominal MDP on seeds that training never saw."""
     return rollout(env, policy, episode_keys(seed, episodes))
 
 
-def task_return(track: Track, env: Environment) -> np.ndarray:
+def task_return(track: Trajectories, env: Environment) -> np.ndarray:
     """Return under the task layer alone, whatever layer was trained on, [N].
 
     NaN where it crashed.
     """
-    names = [w.name for w in env.rewards.upto("task")]
+    names = [w.name for w in env.rewards.terms_through("task")]
     total = sum(np.where(track.alive, track.terms[name], 0.0).sum(axis=0) for name in names)
     return np.where(track.crashed, np.nan, total)
 
 
-def evaluation_row(track: Track, env: Environment) -> dict[str, float]:
+def evaluation_row(track: Trajectories, env: Environment) -> dict[str, float]:
     """One evaluation as a row: returns (trained and task layer), length, cost, falls."""
     costs = sum(np.where(track.alive, c, 0.0).sum(axis=0) for c in track.costs.values())
     return {

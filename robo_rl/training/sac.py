@@ -19,7 +19,7 @@ from robo_rl.training.common import (
     ACTIVATIONS,
     episode_sums,
     init_statistics,
-    numbered,
+    mlp_layers,
     repeated,
     summarise,
     to_network,
@@ -227,7 +227,7 @@ class _Loop:
         return learned, dict(zip(ENTRIES, values, strict=True))
 
     def network(self, state: SacState) -> Network:
-        *inner, last = numbered(state.weights.policy["params"])
+        *inner, last = mlp_layers(state.weights.policy["params"])
         size = self.env.action_size
         mean = jax.tree.map(lambda x: x[..., :size], last)  # the rest is the deviation
         return to_network([*inner, mean], state.statistics, self.hyper.activation, "tanh")

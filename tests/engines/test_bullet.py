@@ -42,8 +42,8 @@ def positions(name, engine, steps=20):
     qpos = np.array(env.robot.qpos0)
     if env.robot.terrain:
         qpos[2] += env.robot.terrain.bump_m + 0.01  # above the ground, whatever it is here
-    bits, readout = env.engine.place(qpos, np.full(env.robot.model.nv, 0.05))
-    start = env.begin(jax.random.key(0), None, jnp.asarray(bits), readout)
+    physics_state, readout = env.engine.place(qpos, np.full(env.robot.model.nv, 0.05))
+    start = env.begin(jax.random.key(0), None, jnp.asarray(physics_state), readout)
     actions = np.random.default_rng(0).uniform(-0.3, 0.3, (steps, env.action_size))
 
     def one(state, action):
@@ -86,8 +86,8 @@ def test_a_step_is_a_function_of_the_payload_alone():
     low, high = env.robot.model.actuator_ctrlrange.T
     ctrl = np.tile((low + high) / 2, (1, env.engine.substeps, 1))
     none, on = np.zeros((1, 0)), np.array([True])
-    bits, _ = env.engine.place(env.robot.qpos0, np.zeros(env.robot.model.nv))
-    path = [bits[None]]
+    physics_state, _ = env.engine.place(env.robot.qpos0, np.zeros(env.robot.model.nv))
+    path = [physics_state[None]]
     for _ in range(8):
         path.append(env.engine.step_rows(on, path[-1], ctrl, none, none)[0])
     again = [env.engine.step_rows(on, before, ctrl, none, none)[0] for before in path[:-1][::-1]]
@@ -108,12 +108,12 @@ def test_a_push_on_a_body_moves_it_by_its_impulse():
     model = world('<body pos="0 0 1"><freejoint/><geom type="sphere" size=".1" mass="2"/></body>')
     model.opt.gravity[:] = 0
     engine = BulletEngine(model, 10, Tracking(1))
-    bits, _ = engine.place(model.qpos0, np.zeros(model.nv))
+    physics_state, _ = engine.place(model.qpos0, np.zeros(model.nv))
     wrench = np.zeros((1, model.nbody, 6))
     wrench[0, 1] = [3.0, 0, 0, 0, 0, 0.1]
     ctrl, none = np.zeros((1, 10, 0)), np.zeros((1, 0))
-    bits, _ = engine.step_rows(np.array([True]), bits[None], ctrl, wrench, none)
-    speed = engine.unpack(bits)[1][0]
+    physics_state, _ = engine.step_rows(np.array([True]), physics_state[None], ctrl, wrench, none)
+    speed = engine.unpack(physics_state)[1][0]
     duration_s = 10 * model.opt.timestep
     assert speed[0] == pytest.approx(3.0 / 2.0 * duration_s, rel=1e-6)
     assert speed[5] == pytest.approx(0.1 / model.body_inertia[1, 2] * duration_s, rel=1e-6)

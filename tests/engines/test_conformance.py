@@ -63,9 +63,9 @@ def motion(request):
 
     @jax.jit
     def run(qpos, qvel):
-        bits, _ = engine.reset(qpos, qvel, None, jnp.bool_(True))
+        physics_state, _ = engine.reset(qpos, qvel, None, jnp.bool_(True))
         ctrl = jnp.broadcast_to(jnp.array([TARGET_RAD, 9.0]), (STEPS, 2))
-        return engine.step(bits, ctrl, None, None, jnp.bool_(True))[1].samples
+        return engine.step(physics_state, ctrl, None, None, jnp.bool_(True))[1].samples
 
     samples = np.asarray(run(jnp.float32(qpos), jnp.float32(qvel)))
     found = {"fall": (samples[:, 2], samples[:, model.nq + 2])}

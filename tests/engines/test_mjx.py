@@ -12,16 +12,18 @@ def test_hundred_steps_stay_together_and_repeat_to_the_last_bit():
     c, x = make("inverted-pendulum"), make("inverted-pendulum", engine="mjx")
 
     def run(env):
-        def unroll(bits):
+        def unroll(physics_state):
             start = env.engine.reset(jnp.array([0.0, 0.1]), jnp.zeros(2), None, jnp.bool_(True))[0]
             actions = jnp.sin(jnp.arange(100.0))[:, None]
 
-            def one(bits, action):
+            def one(physics_state, action):
                 ctrl = jnp.broadcast_to(action, (env.engine.substeps, 1))
-                bits, readout = env.engine.step(bits, ctrl, None, None, jnp.bool_(True))
-                return bits, readout.samples[-1, :4]
+                physics_state, readout = env.engine.step(
+                    physics_state, ctrl, None, None, jnp.bool_(True)
+                )
+                return physics_state, readout.samples[-1, :4]
 
-            return jax.lax.scan(one, start, actions)[1] + 0 * bits
+            return jax.lax.scan(one, start, actions)[1] + 0 * physics_state
 
         jitted = jax.jit(unroll)
         return np.asarray(jitted(jnp.float32(0.0))), np.asarray(jitted(jnp.float32(0.0)))

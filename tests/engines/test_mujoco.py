@@ -39,15 +39,15 @@ def test_a_thousand_random_steps_equal_gymnasium_v5(name):
 
     def restart(seed=None):
         theirs.reset(seed=seed)
-        bits, readout = env.engine.place(data.qpos.copy(), data.qvel.copy())
-        return env.begin(jax.random.key(0), None, jnp.asarray(bits), readout)
+        physics_state, readout = env.engine.place(data.qpos.copy(), data.qvel.copy())
+        return env.begin(jax.random.key(0), None, jnp.asarray(physics_state), readout)
 
     state = restart(seed=1)
     for _ in range(1000):
         action = rng.uniform(-1, 1, env.action_size).astype(np.float32)
         seen, reward, terminated, truncated, _ = theirs.step(action * scale)
         state = step(state, action)
-        qpos, qvel = env.engine.unpack(np.asarray(state.bits))
+        qpos, qvel = env.engine.unpack(np.asarray(state.physics_state))
         np.testing.assert_array_equal(qpos, data.qpos)
         np.testing.assert_array_equal(qvel, data.qvel)
         np.testing.assert_allclose(state.observation, seen.astype(np.float32), rtol=0, atol=1e-5)
@@ -69,12 +69,14 @@ def advance(env, plant=None, wrench=None, robots=3, ctrl=0.3, steps=1):
         if plant is None
         else jax.tree.map(lambda x: np.broadcast_to(x, (robots, *x.shape)), plant)
     )
-    bits, _ = jax.vmap(env.engine.reset)(qpos, qvel, spread, active)
+    physics_state, _ = jax.vmap(env.engine.reset)(qpos, qvel, spread, active)
     command = np.full((robots, env.engine.substeps, env.action_size), ctrl, np.float32)
     force = None if wrench is None else np.broadcast_to(wrench, (robots, *wrench.shape))
     for _ in range(steps):
-        bits, readout = jax.vmap(env.engine.step)(bits, command, force, spread, active)
-    return np.concatenate(env.engine.unpack(np.asarray(bits)), axis=1), readout
+        physics_state, readout = jax.vmap(env.engine.step)(
+            physics_state, command, force, spread, active
+        )
+    return np.concatenate(env.engine.unpack(np.asarray(physics_state)), axis=1), readout
 
 
 IN_AIR = {"wind_w_mps"}  # the hopper's model has no medium around it
@@ -144,12 +146,12 @@ def test_a_wrench_accelerates_the_body_by_force_over_mass():
     qpos[:, 1] += 5.0
     force = np.zeros((robots, model.nbody, 6), np.float32)
     force[:, 1, 0] = 50.0
-    bits, _ = jax.vmap(env.engine.reset)(
+    physics_state, _ = jax.vmap(env.engine.reset)(
         qpos, np.zeros((1, model.nv), np.float32), None, np.ones(1, bool)
     )
     ctrl = np.zeros((1, env.engine.substeps, env.action_size), np.float32)
-    bits, _ = jax.vmap(env.engine.step)(bits, ctrl, force, None, np.ones(1, bool))
-    state = env.engine.unpack(np.asarray(bits))
+    physics_state, _ = jax.vmap(env.engine.step)(physics_state, ctrl, force, None, np.ones(1, bool))
+    state = env.engine.unpack(np.asarray(physics_state))
     data = mujoco.MjData(model)
     data.qpos[:], data.qvel[:] = state[0][0], state[1][0]
     mujoco.mj_forward(model, data)
@@ -163,10 +165,10 @@ def test_each_substep_gets_its_own_control(hopper):
     qpos = np.tile(hopper.robot.qpos0, (robots, 1)).astype(np.float32)
     qvel = np.zeros((robots, hopper.robot.model.nv), np.float32)
     active = np.ones(robots, bool)
-    bits, _ = jax.vmap(hopper.engine.reset)(qpos, qvel, None, active)
+    physics_state, _ = jax.vmap(hopper.engine.reset)(qpos, qvel, None, active)
     ctrl = np.zeros((robots, hopper.engine.substeps, 3), np.float32)
     ctrl[1, -1] = 1.0  # only the last substep differs
-    _, readout = jax.vmap(hopper.engine.step)(bits, ctrl, None, None, active)
+    _, readout = jax.vmap(hopper.engine.step)(physics_state, ctrl, None, None, active)
     nq, nv = hopper.robot.model.nq, hopper.robot.model.nv
     speed = np.asarray(readout.samples)[:, :, nq : nq + nv]
     np.testing.assert_array_equal(speed[0, :-1], speed[1, :-1])
@@ -198,14 +200,16 @@ def test_inactive_robots_keep_their_state_bit_for_bit(hopper):
     robots = 4
     qpos = np.tile(hopper.robot.qpos0, (robots, 1)).astype(np.float32)
     qvel = np.zeros((robots, hopper.robot.model.nv), np.float32)
-    bits, _ = jax.vmap(hopper.engine.reset)(qpos, qvel, None, np.ones(robots, bool))
+    physics_state, _ = jax.vmap(hopper.engine.reset)(qpos, qvel, None, np.ones(robots, bool))
     ctrl = np.ones((robots, hopper.engine.substeps, 3), np.float32)
     active = np.array([True, False, True, False])
-    after, _ = jax.vmap(hopper.engine.step)(bits, ctrl, None, None, active)
-    np.testing.assert_array_equal(np.asarray(after)[~active], np.asarray(bits)[~active])
-    assert (np.asarray(after)[active] != np.asarray(bits)[active]).any()
-    nobody, _ = jax.vmap(hopper.engine.step)(bits, ctrl, None, None, np.zeros(robots, bool))
-    np.testing.assert_array_equal(nobody, bits)
+    after, _ = jax.vmap(hopper.engine.step)(physics_state, ctrl, None, None, active)
+    np.testing.assert_array_equal(np.asarray(after)[~active], np.asarray(physics_state)[~active])
+    assert (np.asarray(after)[active] != np.asarray(physics_state)[active]).any()
+    nobody, _ = jax.vmap(hopper.engine.step)(
+        physics_state, ctrl, None, None, np.zeros(robots, bool)
+    )
+    np.testing.assert_array_equal(nobody, physics_state)
 
 
 def test_the_portable_callback_gives_the_same_bits(hopper, monkeypatch):

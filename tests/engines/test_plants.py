@@ -49,9 +49,12 @@ def last_sample(engine):
 
     @jax.jit
     def run(qpos, plant):
-        bits, _ = made.reset(qpos, jnp.full(model.nv, 0.3), plant, jnp.bool_(True))
-        onward = lambda bits, _: made.step(bits, ctrl, None, plant, jnp.bool_(True))  # noqa: E731
-        return jax.lax.scan(onward, bits, None, length=2)[1].samples[-1, -1]
+        physics_state, _ = made.reset(qpos, jnp.full(model.nv, 0.3), plant, jnp.bool_(True))
+
+        def onward(physics_state, _):
+            return made.step(physics_state, ctrl, None, plant, jnp.bool_(True))
+
+        return jax.lax.scan(onward, physics_state, None, length=2)[1].samples[-1, -1]
 
     def shown(case, plant):
         return np.asarray(run(jnp.array(STARTS[case]), plant), np.float64)

@@ -11,7 +11,7 @@ import pytest
 from robo_rl import errors
 from robo_rl.envs.mdp import MEAN, Goal
 from robo_rl.envs.step import make
-from robo_rl.envs.terms import observations as see
+from robo_rl.envs.terms import observations as obs
 from robo_rl.rewards.layers import RewardFile, Weighted
 from robo_rl.robots.signals import Command
 
@@ -21,15 +21,15 @@ def test_a_nan_action_is_an_error_that_ends_the_episode_and_does_not_spread(hopp
     broken = hopper_step(state, jnp.array([0.0, jnp.nan, 0.0]))
     assert bool(broken.error) and bool(broken.terminated)
     assert np.isfinite(broken.observation).all() and np.isfinite(broken.reward)
-    np.testing.assert_array_equal(broken.bits, state.bits)
+    np.testing.assert_array_equal(broken.physics_state, state.physics_state)
     assert bool(hopper_step(broken, jnp.zeros(3)).error)  # it never un-latches
 
 
 def test_diverged_physics_is_an_error_and_not_a_silent_restart(hopper, hopper_step):
     state = jax.jit(hopper.reset)(jax.random.key(0))
-    qpos, qvel = hopper.engine.unpack(np.asarray(state.bits))
-    bits, readout = hopper.engine.place(qpos, qvel + 1e12)
-    state = hopper.begin(jax.random.key(0), None, jnp.asarray(bits), readout)
+    qpos, qvel = hopper.engine.unpack(np.asarray(state.physics_state))
+    physics_state, readout = hopper.engine.place(qpos, qvel + 1e12)
+    state = hopper.begin(jax.random.key(0), None, jnp.asarray(physics_state), readout)
     for _ in range(3):
         state = hopper_step(state, jnp.ones(3))
     assert bool(state.error)
@@ -70,7 +70,7 @@ def test_neutral_injection_is_the_nominal_mdp_to_the_last_bit(
     for k in range(30):
         action = jnp.sin(jnp.arange(6.0).reshape(2, 3) + k)
         plain, injected = step(plain, action), disturbed_step(injected, action)
-        np.testing.assert_array_equal(plain.bits, injected.bits)
+        np.testing.assert_array_equal(plain.physics_state, injected.physics_state)
         np.testing.assert_array_equal(plain.observation, injected.observation)
         np.testing.assert_array_equal(plain.reward, injected.reward)
 
@@ -118,7 +118,7 @@ def test_rewards_see_the_command_that_was_followed_and_observations_the_next():
     )
     told = Weighted("told", lambda t: t.command.own["time_s"], {}, 1.0, "task")
     pendulum = make("inverted-pendulum")
-    asking = replace(pendulum.mdp, goal=goal, observe=(see.goal(),))
+    asking = replace(pendulum.mdp, goal=goal, observe=(obs.goal(),))
     env = replace(pendulum, mdp=asking, rewards=RewardFile("told", (told,), (), None))
     start = jax.jit(env.reset)(jax.random.key(0))
     assert float(start.observation[0]) == 0.0

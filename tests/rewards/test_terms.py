@@ -115,7 +115,7 @@ def test_footfalls_follow_the_clock(clock, standing, share):
         peak[robot.sensor(f"force/{side}_foot")] = [0.0, 0.0, 80.0 * loaded]
     command = Command(gait_clock=jnp.array([clock, 0.0]))
     t = transition("biped", sensors_peak=jnp.asarray(peak), command=command)
-    assert float(terms.footfalls(t, force_n=5.0)) == share
+    assert float(terms.gait_contact(t, force_n=5.0)) == share
 
 
 @pytest.mark.parametrize(
@@ -136,15 +136,15 @@ def test_swinging_feet_are_paid_for_their_height(clock, lift):
 def test_a_turn_is_held_against_the_command_of_the_step():
     turning = transition("quadruped", qvel=jnp.zeros(18).at[5].set(0.5))
     turning.command = Command(yaw_rate_radps=jnp.float32(0.25))
-    share = float(terms.yaw_rate_share(turning, scale=0.25))
+    share = float(terms.yaw_rate_tracking_exp(turning, scale=0.25))
     assert share == pytest.approx(np.exp(-1.0))
 
 
 @pytest.mark.parametrize(
     ("term", "parameters", "missing"),
     [
-        (terms.yaw_rate_share, {"scale": 1.0}, "a yaw rate command"),
-        (terms.footfalls, {"force_n": 5.0}, "a gait clock"),
+        (terms.yaw_rate_tracking_exp, {"scale": 1.0}, "a yaw rate command"),
+        (terms.gait_contact, {"force_n": 5.0}, "a gait clock"),
         (terms.obstacle_contact, {}, "a lidar"),
     ],
 )
@@ -180,7 +180,7 @@ def test_breaking_safety_and_spending_energy_never_pay(name):
 @pytest.mark.parametrize("name", sorted(content.files("rewards")))
 def test_layers_include_those_below_them(name):
     file = layers.load_rewards(name)
-    counts = [len(file.upto(layer)) for layer in layers.LAYERS]
+    counts = [len(file.terms_through(layer)) for layer in layers.LAYERS]
     assert counts == sorted(counts) and counts[0] > 0 and len(set(counts)) == 3
 
 

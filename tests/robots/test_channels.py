@@ -10,7 +10,7 @@ import pytest
 
 from robo_rl import content
 from robo_rl.envs.authoring import new
-from robo_rl.envs.mdp import Observe
+from robo_rl.envs.mdp import ObservationTerm
 from robo_rl.envs.step import make
 from robo_rl.injection.injectors import inject
 from robo_rl.robots.channels import describe_channels, group_mask, known
@@ -82,7 +82,7 @@ def test_noise_on_the_imu_reaches_an_observation_of_the_models_own_gyro(tmp_path
     new.create("noisy-turtle", path, tmp_path / "robots")
     monkeypatch.setenv(content.OWN, str(tmp_path / "robots"))
     env = make("noisy-turtle")
-    own = Observe("gyro", "rad/s", lambda robot, seen: seen.sensors[robot.sensor("turn")])
+    own = ObservationTerm("gyro", "rad/s", lambda robot, seen: seen.sensors[robot.sensor("turn")])
     env = replace(env, mdp=replace(env.mdp, observe=(own,)))
     channel = "base_angular_velocity rad/s"
     rng = np.random.default_rng(0)

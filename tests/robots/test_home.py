@@ -80,12 +80,16 @@ def at_home(env):
 
 def drive(env, seconds, action=0.0):
     """Qpos of every control step under a constant action from home, and the last readout."""
-    step = jax.jit(lambda bits, ctrl: env.engine.step(bits, ctrl, None, None, jnp.bool_(True)))
+    step = jax.jit(
+        lambda physics_state, ctrl: env.engine.step(
+            physics_state, ctrl, None, None, jnp.bool_(True)
+        )
+    )
     command = jnp.full((env.engine.substeps, env.action_size), action)
-    ctrl, (bits, readout), track = env.to_ctrl(command), at_home(env), []
+    ctrl, (physics_state, readout), track = env.to_ctrl(command), at_home(env), []
     for _ in range(round(seconds / env.control_s)):
-        bits, readout = step(jnp.asarray(bits), ctrl)
-        track.append(env.engine.unpack(np.asarray(bits))[0])
+        physics_state, readout = step(jnp.asarray(physics_state), ctrl)
+        track.append(env.engine.unpack(np.asarray(physics_state))[0])
     return np.array(track), readout
 
 
@@ -199,8 +203,11 @@ def test_the_home_of_a_pitched_base_is_no_tilt(bring):
     assert turned.max() > 0.01
     tilts = jax.vmap(lambda s: tilt_rad(s, env.robot.upright_b))(states.signals)
     np.testing.assert_allclose(tilts, turned, atol=1e-3)
-    bits, readout = at_home(env)
-    state, step = env.begin(jax.random.key(1), None, jnp.asarray(bits), readout), jax.jit(env.step)
+    physics_state, readout = at_home(env)
+    state, step = (
+        env.begin(jax.random.key(1), None, jnp.asarray(physics_state), readout),
+        jax.jit(env.step),
+    )
     for _ in range(20):
         state = step(state, jnp.zeros(env.action_size))
     assert not bool(state.terminated)
@@ -300,9 +307,9 @@ def settled(env, at, turned=(1.0, 0, 0, 0), seconds=1.0):
     qpos[:3], qpos[3:7] = at, turned
     step = jax.jit(lambda b: env.engine.step(b, env.to_ctrl(still), None, None, jnp.bool_(True)))
     still = jnp.zeros((env.engine.substeps, 1))
-    bits, readout = env.engine.place(qpos, np.zeros(env.robot.model.nv))
+    physics_state, readout = env.engine.place(qpos, np.zeros(env.robot.model.nv))
     for _ in range(round(seconds / env.control_s)):
-        bits, readout = step(jnp.asarray(bits))
+        physics_state, readout = step(jnp.asarray(physics_state))
     m = env.robot.model
     sensors = np.asarray(readout.samples)[-1, m.nq + 2 * m.nv :]
     return sensors[env.robot.sensor("force/sole")], sensors[env.robot.sensor("contact/hull")]

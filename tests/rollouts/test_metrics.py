@@ -7,7 +7,7 @@ from robo_rl.envs import mdp
 from robo_rl.envs.step import make
 from robo_rl.robots.robot import load_robot
 from robo_rl.rollouts import metrics
-from robo_rl.rollouts.play import Track
+from robo_rl.rollouts.play import Trajectories
 
 DT = 0.1
 
@@ -35,7 +35,7 @@ def episodes(steps=10, lengths=(10,), ahead=1.0, **given):
     }
     goal = mdp.get("arm-reach").goal
     return metrics.Episodes(
-        Track(**{**fields, **given}), load_robot("hopper"), DT, steps * DT, goal, ahead
+        Trajectories(**{**fields, **given}), load_robot("hopper"), DT, steps * DT, goal, ahead
     )
 
 

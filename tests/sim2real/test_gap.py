@@ -213,9 +213,9 @@ def test_every_row_of_a_robots_profile_can_be_carried_out_on_it(name):
         plant = np.asarray(flat_plant(injection.plant))[None]
         start = robot.qpos0[None] + injection.start.qpos_offset, np.zeros((1, robot.model.nv))
         active, nothing = np.ones(1, bool), np.zeros((1, 0))
-        bits, _ = engine.reset_rows(active, *start, plant)
+        physics_state, _ = engine.reset_rows(active, *start, plant)
         ctrl = np.zeros((1, 1, robot.model.nu))
-        _, readout = engine.step_rows(active, bits, ctrl, nothing, plant)
+        _, readout = engine.step_rows(active, physics_state, ctrl, nothing, plant)
         assert np.isfinite(readout).all(), key
         applied += 1
     assert applied > 5

@@ -27,13 +27,13 @@ def same(a, b):
 
 def test_a_closed_curriculum_disturbs_nothing(ladder):
     for k in range(10):
-        assert same(ladder(jax.random.key(k), ladder.closed), ladder.nominal)
+        assert same(ladder(jax.random.key(k), ladder.initial_limits), ladder.nominal)
 
 
 def test_only_the_opened_row_departs_and_within_its_limit(ladder):
     row = ladder.applied.index("mass_error")
-    opened = ladder.closed.at[row].set(0.5)
-    draws = jax.vmap(lambda key: ladder(key, opened))(jax.random.split(jax.random.key(0), 200))
+    limits = ladder.initial_limits.at[row].set(0.5)
+    draws = jax.vmap(lambda key: ladder(key, limits))(jax.random.split(jax.random.key(0), 200))
     masses = np.asarray(draws.plant.mass_scale)[:, 1:]
     nominal = ladder.nominal._replace(plant=ladder.nominal.plant)
     others = draws._replace(
@@ -50,29 +50,29 @@ def test_every_row_is_tested_and_some_episodes_are_undisturbed(ladder):
     keys = jax.random.split(jax.random.key(0), 60 * (rows + 1))
     tested = np.asarray(jax.vmap(lambda key: row_under_test(key, rows))(keys))
     assert set(tested) == set(range(rows + 1))
-    opened = jnp.ones(rows)
+    limits = jnp.ones(rows)
     for key in keys[np.flatnonzero(tested == rows)[:3]]:
-        assert same(ladder(key, opened), ladder.nominal)
+        assert same(ladder(key, limits), ladder.nominal)
 
 
 def test_a_row_opens_at_80_percent_and_closes_below_half():
-    scores = begin(3)._replace(opened=jnp.array([0.3, 0.3, 0.3]))
+    scores = begin(3)._replace(limits=jnp.array([0.3, 0.3, 0.3]))
     count = jnp.array([8.0, 8.0, 8.0, 8.0])
     judged = judge(scores, count, count * jnp.array([81.0, 60.0, 40.0, 100.0]))
-    np.testing.assert_allclose(judged.opened, [0.4, 0.3, 0.2], atol=1e-6)
+    np.testing.assert_allclose(judged.limits, [0.4, 0.3, 0.2], atol=1e-6)
     np.testing.assert_allclose(judged.count, [0, 0, 0, 4])
 
 
 def test_negative_returns_are_judged_alike_and_limits_stay_within_the_range():
-    scores = begin(2)._replace(opened=jnp.array([1.0, 0.0]))
+    scores = begin(2)._replace(limits=jnp.array([1.0, 0.0]))
     count = jnp.array([8.0, 8.0, 8.0])
     judged = judge(scores, count, count * jnp.array([-10.0, -30.0, -10.0]))
-    np.testing.assert_array_equal(judged.opened, [1.0, 0.0])
+    np.testing.assert_array_equal(judged.limits, [1.0, 0.0])
 
 
 def test_too_few_episodes_change_nothing_and_are_kept():
     judged = judge(begin(1), jnp.array([7.0, 20.0]), jnp.array([7.0, 20.0]))
-    assert float(judged.opened[0]) == 0.0 and float(judged.count[0]) == 7.0
+    assert float(judged.limits[0]) == 0.0 and float(judged.count[0]) == 7.0
 
 
 def test_training_opens_rows_and_says_so_in_the_contract(tmp_path):

@@ -54,4 +54,4 @@ def test_two_devices_share_the_robots_and_learn_the_same():
 def test_robots_that_cannot_be_divided_are_refused(monkeypatch):
     monkeypatch.setattr(devices.jax, "devices", lambda: [0, 1, 2])
     with pytest.raises(UserError, match="robots=64 cannot be divided evenly among 3 devices"):
-        devices.spread(None, 64)
+        devices.shard_over_devices(None, 64)

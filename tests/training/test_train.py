@@ -87,7 +87,7 @@ def test_a_run_resumed_from_a_checkpoint_ends_bit_for_bit_the_same(learner, refe
 
 def test_a_run_that_starts_from_another_has_its_weights_and_nothing_else(algo, learner, finished):
     fresh = trees.to_arrays(learner.init(jax.random.key(7)))
-    begun = trees.to_arrays(run.started(learner, algo, finished).init(jax.random.key(7)))
+    begun = trees.to_arrays(run.warm_started(learner, algo, finished).init(jax.random.key(7)))
     theirs, _ = checkpoint.load(finished / "checkpoints", learner.init(jax.random.key(7)))
     theirs = trees.to_arrays(theirs)
     learned = re.compile("|".join(rf"\.{re.escape(part)}(?=[.\[]|$)" for part in learner.learned))
@@ -101,7 +101,7 @@ def test_a_run_that_starts_from_another_has_its_weights_and_nothing_else(algo, l
 def test_a_run_of_the_other_algorithm_is_no_start(algo, learner, finished):
     other = {"ppo": "sac", "sac": "ppo"}[algo]
     with pytest.raises(errors.UserError, match=f"that run is {algo}.*{other} by"):
-        run.started(learner, other, finished)
+        run.warm_started(learner, other, finished)
 
 
 def test_robots_that_do_not_fit_the_minibatches_are_refused(tmp_path):
@@ -117,7 +117,7 @@ def test_the_seed_matters(learner, reference):
 def test_every_part_of_the_state_that_should_move_moves(learner, reference, algo):
     moved = set(equal(reference[0][0], reference[0][4]))
     wanted = {
-        "ppo": ("policy", "value", "optimiser", "statistics", "bits", "key"),
+        "ppo": ("policy", "value", "optimiser", "statistics", "physics_state", "key"),
         "sac": (
             "policy",
             "critic",
@@ -126,7 +126,7 @@ def test_every_part_of_the_state_that_should_move_moves(learner, reference, algo
             "optimiser",
             "statistics",
             "replay",
-            "bits",
+            "physics_state",
             "key",
         ),
     }

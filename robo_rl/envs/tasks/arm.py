@@ -2,7 +2,7 @@
 
 from robo_rl.envs.mdp import Mdp, register
 from robo_rl.envs.terms import goals, resets
-from robo_rl.envs.terms import observations as see
+from robo_rl.envs.terms import observations as obs
 
 CONTROL_HZ = 50.0  # what the servo bus carries
 
@@ -15,11 +15,11 @@ def arm_reach() -> Mdp:
         control_hz=CONTROL_HZ,
         episode_s=4.0,
         observe=(
-            see.positions(),
-            see.velocities(),
-            see.last_action(),
-            see.goal(),
-            see.to_goal("tip"),
+            obs.positions(),
+            obs.velocities(),
+            obs.last_action(),
+            obs.goal(),
+            obs.to_goal("tip"),
         ),
         rewards="arm-reach",
         terminate=(),
@@ -35,7 +35,7 @@ def arm_track() -> Mdp:
         robot="arm",
         control_hz=CONTROL_HZ,
         episode_s=8.0,
-        observe=(see.positions(), see.velocities(), see.last_action(), see.goal()),
+        observe=(obs.positions(), obs.velocities(), obs.last_action(), obs.goal()),
         rewards="arm-track",
         terminate=(),
         reset=resets.joints_anywhere(0.3),

@@ -2,8 +2,8 @@
 
 from robo_rl.envs.mdp import Mdp, register
 from robo_rl.envs.terms import goals, resets
-from robo_rl.envs.terms import observations as see
-from robo_rl.envs.terms.ends import base_below, tilted_beyond
+from robo_rl.envs.terms import observations as obs
+from robo_rl.envs.terms.terminations import base_below, tilted_beyond
 
 
 @register("biped-velocity", "locomotion", "robot")
@@ -14,12 +14,12 @@ def biped_velocity() -> Mdp:
         control_hz=50.0,
         episode_s=20.0,
         observe=(
-            see.gravity_in_base(),
-            see.base_velocities(),
-            see.joint_offsets(),
-            see.velocities(6),
-            see.last_action(),
-            see.goal(),
+            obs.gravity_in_base(),
+            obs.base_velocities(),
+            obs.joint_offsets(),
+            obs.velocities(6),
+            obs.last_action(),
+            obs.goal(),
         ),
         rewards="biped-velocity",
         terminate=(tilted_beyond(0.8), base_below(0.35)),

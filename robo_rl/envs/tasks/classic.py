@@ -2,8 +2,8 @@
 
 from robo_rl.envs.mdp import Mdp, register
 from robo_rl.envs.terms import goals, resets
-from robo_rl.envs.terms import observations as see
-from robo_rl.envs.terms.ends import below, position_outside
+from robo_rl.envs.terms import observations as obs
+from robo_rl.envs.terms.terminations import below, position_outside
 
 
 @register("reacher", "manipulation", "gymnasium")
@@ -14,11 +14,11 @@ def reacher() -> Mdp:
         control_hz=50.0,
         episode_s=1.0,
         observe=(
-            see.cosines(0, 2),
-            see.sines(0, 2),
-            see.positions(2),
-            see.velocities(0, 2),
-            see.offset("fingertip", "target", axes=2),
+            obs.cosines(0, 2),
+            obs.sines(0, 2),
+            obs.positions(2),
+            obs.velocities(0, 2),
+            obs.offset("fingertip", "target", axes=2),
         ),
         rewards="reacher",
         terminate=(),
@@ -35,7 +35,7 @@ def inverted_pendulum() -> Mdp:
         robot="inverted-pendulum",
         control_hz=25.0,
         episode_s=40.0,
-        observe=(see.positions(), see.velocities()),
+        observe=(obs.positions(), obs.velocities()),
         rewards="inverted-pendulum",
         terminate=(position_outside(1, -0.2, 0.2, open_ends=False),),
         reset=resets.uniform(0.01, 0.01),
@@ -51,11 +51,11 @@ def inverted_double_pendulum() -> Mdp:
         control_hz=20.0,
         episode_s=50.0,
         observe=(
-            see.positions(0, 1),
-            see.sines(1),
-            see.cosines(1),
-            see.velocities(clip=see.VELOCITY_CLIP),
-            see.constraint_forces(1, clip=10.0),
+            obs.positions(0, 1),
+            obs.sines(1),
+            obs.cosines(1),
+            obs.velocities(clip=obs.VELOCITY_CLIP),
+            obs.constraint_forces(1, clip=10.0),
         ),
         rewards="inverted-double-pendulum",
         terminate=(below("tip", 1.0),),

@@ -17,7 +17,7 @@ from robo_rl import content
 from robo_rl.engines.base import Array
 from robo_rl.envs.mdp import ENTRIES, End, Entry, Mdp, Observe
 from robo_rl.envs.terms import goals, resets
-from robo_rl.envs.terms.ends import base_below, tilted_beyond
+from robo_rl.envs.terms.terminations import base_below, tilted_beyond
 from robo_rl.robots import offered
 from robo_rl.robots.robot import Robot, load_robot
 from robo_rl.robots.signals import Measured, given
@@ -145,7 +145,7 @@ def _hold(name: str, file: TaskFile, robot: Robot) -> Mdp:
     )
 
 
-def _falls(fall: Fall) -> tuple[End, ...]:
+def _falls(fall: Fall) -> tuple[Termination, ...]:
     return tilted_beyond(fall.tilt_rad), base_below(fall.height_m)
 
 
@@ -159,25 +159,25 @@ def _joints(robot: Robot) -> np.ndarray:
     return np.flatnonzero(np.isin(robot.model.jnt_type, kinds))
 
 
-def frame(robot: Robot) -> tuple[Observe, ...]:
+def frame(robot: Robot) -> tuple[ObservationTerm, ...]:
     """What the robot offers a mapping: joints, base, command, the model's own sensors."""
     model, joints = robot.model, _joints(robot)
     qpos, qvel = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
     found = [
-        Observe(offered.POSITION, "rad, m", lambda r, s: s.qpos[qpos]),
-        Observe(offered.VELOCITY, "rad/s, m/s", lambda r, s: s.qvel[qvel]),
+        ObservationTerm(offered.POSITION, "rad, m", lambda r, s: s.qpos[qpos]),
+        ObservationTerm(offered.VELOCITY, "rad/s, m/s", lambda r, s: s.qvel[qvel]),
     ]
     if model.njnt and int(model.jnt_type[0]) == int(mujoco.mjtJoint.mjJNT_FREE):
         found += [
-            Observe(offered.QUATERNION, "1", lambda r, s: s.qpos[3:7]),
-            Observe(offered.LINEAR, "m/s", lambda r, s: s.qvel[:3]),
-            Observe(offered.ANGULAR, "rad/s", lambda r, s: s.qvel[3:6]),
-            Observe(offered.HEIGHT, "m", lambda r, s: s.qpos[2:3]),
-            Observe(offered.COMMAND, "m/s, rad/s", _command),
+            ObservationTerm(offered.QUATERNION, "1", lambda r, s: s.qpos[3:7]),
+            ObservationTerm(offered.LINEAR, "m/s", lambda r, s: s.qvel[:3]),
+            ObservationTerm(offered.ANGULAR, "rad/s", lambda r, s: s.qvel[3:6]),
+            ObservationTerm(offered.HEIGHT, "m", lambda r, s: s.qpos[2:3]),
+            ObservationTerm(offered.COMMAND, "m/s, rad/s", _command),
         ]
     own = own_sensors(robot)
     if own:
-        found.append(Observe(offered.SENSORS, "as declared", lambda r, s: s.sensors[:own]))
+        found.append(ObservationTerm(offered.SENSORS, "as declared", lambda r, s: s.sensors[:own]))
     return tuple(found)
 
 

@@ -1,9 +1,9 @@
 """Locomotion tasks equal to Gymnasium v5: hopper, walker2d, halfcheetah, swimmer, ant."""
 
 from robo_rl.envs.mdp import Mdp, register
-from robo_rl.envs.terms import observations as see
+from robo_rl.envs.terms import observations as obs
 from robo_rl.envs.terms import resets
-from robo_rl.envs.terms.ends import INF, position_outside, state_outside
+from robo_rl.envs.terms.terminations import INF, position_outside, state_outside
 
 
 @register("hopper", "locomotion", "gymnasium")
@@ -13,7 +13,7 @@ def hopper() -> Mdp:
         robot="hopper",
         control_hz=125.0,
         episode_s=8.0,
-        observe=(see.positions(1), see.velocities(clip=see.VELOCITY_CLIP)),
+        observe=(obs.positions(1), obs.velocities(clip=obs.VELOCITY_CLIP)),
         rewards="hopper",
         terminate=(
             state_outside(100.0),
@@ -32,7 +32,7 @@ def walker2d() -> Mdp:
         robot="walker2d",
         control_hz=125.0,
         episode_s=8.0,
-        observe=(see.positions(1), see.velocities(clip=see.VELOCITY_CLIP)),
+        observe=(obs.positions(1), obs.velocities(clip=obs.VELOCITY_CLIP)),
         rewards="walker2d",
         terminate=(position_outside(1, 0.8, 2.0), position_outside(2, -1.0, 1.0)),
         reset=resets.uniform(5e-3, 5e-3),
@@ -47,7 +47,7 @@ def halfcheetah() -> Mdp:
         robot="halfcheetah",
         control_hz=20.0,
         episode_s=50.0,
-        observe=(see.positions(1), see.velocities()),
+        observe=(obs.positions(1), obs.velocities()),
         rewards="halfcheetah",
         terminate=(),
         reset=resets.uniform_normal(0.1, 0.1),
@@ -62,7 +62,7 @@ def ant() -> Mdp:
         robot="ant",
         control_hz=20.0,
         episode_s=50.0,
-        observe=(see.positions(2), see.velocities()),
+        observe=(obs.positions(2), obs.velocities()),
         rewards="ant",
         terminate=(position_outside(2, 0.2, 1.0, open_ends=False),),
         reset=resets.uniform_normal(0.1, 0.1),
@@ -77,7 +77,7 @@ def humanoid() -> Mdp:
         robot="humanoid",
         control_hz=200.0 / 3.0,
         episode_s=15.0,
-        observe=(see.positions(2), see.velocities()),
+        observe=(obs.positions(2), obs.velocities()),
         rewards="humanoid",
         terminate=(position_outside(2, 1.0, 2.0),),
         reset=resets.uniform(1e-2, 1e-2),
@@ -92,7 +92,7 @@ def swimmer() -> Mdp:
         robot="swimmer",
         control_hz=25.0,
         episode_s=40.0,
-        observe=(see.positions(2), see.velocities()),
+        observe=(obs.positions(2), obs.velocities()),
         rewards="swimmer",
         terminate=(),
         reset=resets.uniform(0.1, 0.1),

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from robo_rl.envs.mdp import Mdp, register
 from robo_rl.envs.terms import goals, resets
-from robo_rl.envs.terms import observations as see
-from robo_rl.envs.terms.ends import goal_error_above, tilted_beyond
+from robo_rl.envs.terms import observations as obs
+from robo_rl.envs.terms.terminations import goal_error_above, tilted_beyond
 
 
 @register("quadrotor-hover", "flight", "robot")
@@ -16,10 +16,10 @@ def quadrotor_hover() -> Mdp:
         control_hz=100.0,
         episode_s=8.0,
         observe=(
-            see.base_to_goal(),
-            see.base_rotation(),
-            see.velocities(),
-            see.last_action(),
+            obs.base_to_goal(),
+            obs.base_rotation(),
+            obs.velocities(),
+            obs.last_action(),
         ),
         rewards="quadrotor",
         terminate=(goal_error_above(1.0), tilted_beyond(1.5)),

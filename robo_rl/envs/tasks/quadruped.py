@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from robo_rl.envs.mdp import Mdp, register
 from robo_rl.envs.terms import goals, resets
-from robo_rl.envs.terms import observations as see
-from robo_rl.envs.terms.ends import base_below, tilted_beyond, touched_down
+from robo_rl.envs.terms import observations as obs
+from robo_rl.envs.terms.terminations import base_below, tilted_beyond, touched_down
 from robo_rl.robots.terrain import Terrain
 
 
@@ -17,12 +17,12 @@ def quadruped_velocity() -> Mdp:
         control_hz=50.0,
         episode_s=20.0,
         observe=(
-            see.gravity_in_base(),
-            see.base_velocities(),
-            see.joint_offsets(),
-            see.velocities(6),
-            see.last_action(),
-            see.goal(),
+            obs.gravity_in_base(),
+            obs.base_velocities(),
+            obs.joint_offsets(),
+            obs.velocities(6),
+            obs.last_action(),
+            obs.goal(),
         ),
         rewards="quadruped-velocity",
         terminate=(tilted_beyond(1.0), base_below(0.12)),

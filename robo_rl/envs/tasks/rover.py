@@ -5,10 +5,10 @@ import jax.numpy as jnp
 
 from robo_rl.engines.base import Array
 from robo_rl.envs.mdp import SETTLED, Goal, Mdp, register
-from robo_rl.envs.terms import observations as see
+from robo_rl.envs.terms import observations as obs
 from robo_rl.envs.terms import resets
-from robo_rl.envs.terms.ends import obstacle_nearer_than, wall_nearer_than
 from robo_rl.envs.terms.goals import planar_distance_m
+from robo_rl.envs.terms.terminations import obstacle_nearer_than, wall_nearer_than
 from robo_rl.robots.robot import Robot
 from robo_rl.robots.signals import Command
 from robo_rl.robots.surroundings import Circles, Surroundings
@@ -62,11 +62,11 @@ def rover_navigate() -> Mdp:
         control_hz=20.0,
         episode_s=20.0,
         observe=(
-            see.proximity("ranges", scale_m=1.0),
-            see.proximity_change("ranges", scale_m=1.0, sectors=12),
-            see.planar_goal(),
-            see.base_velocities(),
-            see.last_action(),
+            obs.proximity("ranges", scale_m=1.0),
+            obs.proximity_change("ranges", scale_m=1.0, sectors=12),
+            obs.planar_goal(),
+            obs.base_velocities(),
+            obs.last_action(),
         ),
         rewards="rover-navigate",
         terminate=(obstacle_nearer_than(0.0), wall_nearer_than(0.0)),

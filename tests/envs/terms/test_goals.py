@@ -109,10 +109,10 @@ def test_an_arm_is_judged_by_the_joint_that_is_farthest_off():
 
 def test_the_error_of_a_hover_is_the_distance_from_its_point():
     env = make("quadrotor-hover")
-    bits, readout = env.engine.place(
+    physics_state, readout = env.engine.place(
         np.array([0.3, 0.0, 1.4, 1, 0, 0, 0]), np.zeros(env.robot.model.nv)
     )
-    state = env.begin(KEY, None, jnp.asarray(bits), readout)
+    state = env.begin(KEY, None, jnp.asarray(physics_state), readout)
     assert float(state.signals.goal_error) == pytest.approx(0.5, abs=1e-6)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from robo_rl.envs import mdp
-from robo_rl.envs.mdp import Observe
+from robo_rl.envs.mdp import ObservationTerm
 from robo_rl.envs.step import make
-from robo_rl.envs.terms import observations as see
+from robo_rl.envs.terms import observations as obs
 from robo_rl.errors import UserError
 from robo_rl.robots.robot import load_robot
 from robo_rl.robots.signals import Command, Measured, Signals, measured
@@ -25,18 +25,18 @@ def signals(**given):
 
 
 def test_slices_are_named_as_they_are_cut():
-    assert see.positions(1).name == "qpos[1:]"
-    assert see.positions().name == "qpos"
-    assert see.velocities(0, 3, clip=10.0).name == "qvel[0:3] clipped at 10"
+    assert obs.positions(1).name == "qpos[1:]"
+    assert obs.positions().name == "qpos"
+    assert obs.velocities(0, 3, clip=10.0).name == "qvel[0:3] clipped at 10"
 
 
 def test_velocities_are_clipped_on_both_sides():
     s = signals(qvel=jnp.array([-30.0, 4.0, 30.0]))
-    np.testing.assert_array_equal(see.velocities(clip=10.0).read(None, s), [-10.0, 4.0, 10.0])
+    np.testing.assert_array_equal(obs.velocities(clip=10.0).read(None, s), [-10.0, 4.0, 10.0])
 
 
 def test_upright_gravity_points_down_and_on_its_nose_forward():
-    read = see.gravity_in_base().read
+    read = obs.gravity_in_base().read
     level = signals(qpos=jnp.array([0, 0, 0, 1.0, 0, 0, 0]))
     np.testing.assert_allclose(read(None, level), [0, 0, -1], atol=1e-6)
     nose_down = [np.cos(np.pi / 4), 0.0, np.sin(np.pi / 4), 0.0]  # 90 degrees about y
@@ -49,20 +49,20 @@ def test_velocity_in_the_base_turns_with_the_base_and_its_rates_do_not():
     s = signals(
         qpos=jnp.array([0, 0, 0, *QUARTER_LEFT]), qvel=jnp.array([0.0, 2.0, 0.5, 0.1, 0.2, 0.3])
     )
-    found = see.base_velocities().read(None, s)
+    found = obs.base_velocities().read(None, s)
     np.testing.assert_allclose(found, [2.0, 0.0, 0.5, 0.1, 0.2, 0.3], atol=1e-6)
 
 
 def test_a_planar_goal_is_seen_from_the_base():
     there = Command(place_w_m=jnp.array([1.0, 4.0, 9.0]))
     s = signals(qpos=jnp.array([1.0, 1.0, 0.2, *QUARTER_LEFT]), command=there)
-    np.testing.assert_allclose(see.planar_goal().read(None, s), [3.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(obs.planar_goal().read(None, s), [3.0, 0.0], atol=1e-6)
 
 
 def test_joint_offsets_are_zero_at_home():
     robot = load_robot("biped")
     s = signals(qpos=jnp.asarray(robot.qpos0, jnp.float32).at[7 + 3].add(0.25))
-    found = np.asarray(see.joint_offsets().read(robot, s))
+    found = np.asarray(obs.joint_offsets().read(robot, s))
     np.testing.assert_allclose(found, 0.25 * (np.arange(12) == 3), atol=1e-6)
 
 
@@ -70,7 +70,7 @@ def test_proximity_is_one_at_contact_and_falls_by_e_at_the_scale():
     robot = load_robot("rover")
     ranges = np.full(60, 2.0, np.float32)
     ranges[robot.sensor("ranges").start] = 0.0
-    found = see.proximity("ranges", scale_m=2.0).read(robot, signals(sensors=jnp.asarray(ranges)))
+    found = obs.proximity("ranges", scale_m=2.0).read(robot, signals(sensors=jnp.asarray(ranges)))
     assert float(found[0]) == 1.0
     np.testing.assert_allclose(found[1:], np.exp(-1.0), rtol=1e-6)
 
@@ -96,7 +96,7 @@ def test_what_only_the_truth_has_is_no_part_of_what_is_measured():
 
 @pytest.mark.parametrize("field", ONLY_TRUE)
 def test_an_observation_cannot_be_made_of_the_truth(field, monkeypatch):
-    leak = Observe("leak", "1", lambda robot, s: jnp.ravel(getattr(s, field)))
+    leak = ObservationTerm("leak", "1", lambda robot, s: jnp.ravel(getattr(s, field)))
     leaky = replace(mdp.get("inverted-pendulum"), observe=(leak,))
     entry = mdp.Entry(lambda: leaky, frozenset())
     monkeypatch.setitem(mdp.ENTRIES._parts, f"leaky-{field}", entry)
@@ -132,4 +132,4 @@ def test_a_policy_does_not_see_where_obstacles_are_but_by_its_scanner():
 
 def test_a_command_that_the_task_does_not_give_is_named():
     with pytest.raises(UserError, match="a place to be at"):
-        see.base_to_goal().read(None, signals())
+        obs.base_to_goal().read(None, signals())

@@ -2,59 +2,59 @@
 
 import jax.numpy as jnp
 
-from robo_rl.envs.mdp import End
+from robo_rl.envs.mdp import Termination
 from robo_rl.robots.signals import given, tilt_rad
 
 INF = float("inf")
 
 
-def position_outside(joint: int, low: float, high: float, *, open_ends: bool = True) -> End:
+def position_outside(joint: int, low: float, high: float, *, open_ends: bool = True) -> Termination:
     """One joint position leaves its interval; with open_ends the borders themselves are outside."""
 
     def met(robot, s):  # noqa: ANN001, ANN202
         q = s.qpos[joint]
         return ~((q > low) & (q < high)) if open_ends else ~((q >= low) & (q <= high))
 
-    return End(f"qpos[{joint}] outside [{low:g}, {high:g}]", met)
+    return Termination(f"qpos[{joint}] outside [{low:g}, {high:g}]", met)
 
 
-def position_below(joint: int, low: float) -> End:
+def position_below(joint: int, low: float) -> Termination:
     """One joint position is under a limit."""
-    return End(f"qpos[{joint}] < {low:g}", lambda robot, s: s.qpos[joint] < low)
+    return Termination(f"qpos[{joint}] < {low:g}", lambda robot, s: s.qpos[joint] < low)
 
 
-def base_below(height_m: float) -> End:
+def base_below(height_m: float) -> Termination:
     """A free-floating base is less than this above the ground beneath it."""
 
     def met(robot, s):  # noqa: ANN001, ANN202
         ground = robot.terrain.height_m(s.qpos[:2]) if robot.terrain else 0.0
         return s.qpos[2] - ground < height_m
 
-    return End(f"base height < {height_m:g} m", met)
+    return Termination(f"base height < {height_m:g} m", met)
 
 
-def state_outside(limit: float) -> End:
+def state_outside(limit: float) -> Termination:
     """Any entry of (qpos, qvel), the first two left out, reaches +-limit."""
 
     def met(robot, s):  # noqa: ANN001, ANN202
         return jnp.any(jnp.abs(jnp.concatenate([s.qpos, s.qvel])[2:]) >= limit)
 
-    return End(f"|state[2:]| >= {limit:g}", met)
+    return Termination(f"|state[2:]| >= {limit:g}", met)
 
 
-def goal_error_above(limit: float) -> End:
+def goal_error_above(limit: float) -> Termination:
     """The robot is further than this from what the task asks for, in the goal's unit."""
-    return End(f"goal error > {limit:g}", lambda robot, s: s.goal_error > limit)
+    return Termination(f"goal error > {limit:g}", lambda robot, s: s.goal_error > limit)
 
 
-def tilted_beyond(limit_rad: float) -> End:
+def tilted_beyond(limit_rad: float) -> Termination:
     """The base leans further than this from its stance at home."""
-    return End(
+    return Termination(
         f"tilt > {limit_rad:g} rad", lambda robot, s: tilt_rad(s, robot.upright_b) > limit_rad
     )
 
 
-def touched_down() -> End:
+def touched_down() -> Termination:
     """A part of forbidden_contacts in robot.yaml touches what is not the robot."""
 
     def met(robot, s):  # noqa: ANN001, ANN202
@@ -63,30 +63,30 @@ def touched_down() -> End:
         ]
         return jnp.any(jnp.concatenate(found) > 0)
 
-    return End("a forbidden part touches the ground", met)
+    return Termination("a forbidden part touches the ground", met)
 
 
-def below(sensor: str, height_m: float) -> End:
+def below(sensor: str, height_m: float) -> Termination:
     """A frame sensor's height is at or under a limit."""
-    return End(
+    return Termination(
         f"{sensor} height <= {height_m:g} m",
         lambda robot, s: s.sensors[robot.sensor(sensor)][2] <= height_m,
     )
 
 
-def obstacle_nearer_than(limit_m: float) -> End:
+def obstacle_nearer_than(limit_m: float) -> Termination:
     """The hull is nearer than this to an obstacle."""
 
     def met(robot, s):  # noqa: ANN001, ANN202
         return given(s.around, "a lidar").clearance_m < limit_m
 
-    return End(f"clearance < {limit_m:g}", met)
+    return Termination(f"clearance < {limit_m:g}", met)
 
 
-def wall_nearer_than(limit_m: float) -> End:
+def wall_nearer_than(limit_m: float) -> Termination:
     """The hull is nearer than this to a wall."""
 
     def met(robot, s):  # noqa: ANN001, ANN202
         return given(s.around, "a lidar").wall_m < limit_m
 
-    return End(f"wall < {limit_m:g}", met)
+    return Termination(f"wall < {limit_m:g}", met)
