@@ -46,11 +46,12 @@ def test_a_number_that_is_not_finite_is_outside():
     assert terminations.position_outside(1, 0.7, terminations.INF).met(None, at(q1=float("nan")))
 
 
-def test_tilt_is_measured_from_upright():
+def test_tilt_is_measured_from_the_stance_at_home():
+    robot = load_robot("quadruped")
     for angle, met in ((0.9, False), (1.1, True), (np.pi, True)):
         c, s = np.cos(angle), np.sin(angle)
         turned = signals(base_rotation=jnp.array([[1, 0, 0], [0, c, -s], [0, s, c]]))
-        assert bool(terminations.tilted_beyond(1.0).met(None, turned)) is met
+        assert bool(terminations.tilted_beyond(1.0).met(robot, turned)) is met
 
 
 def test_a_base_is_low_over_the_ground_beneath_it():
