@@ -19,7 +19,7 @@ from robo_rl.policy import contract
 from robo_rl.policy.stored import Policy, load_policy
 from robo_rl.policy.wiring import PerRobotProgram, WiredProgram, Wiring
 from robo_rl.rollouts.metrics import Episodes, kept_up_velocity_error
-from robo_rl.rollouts.play import Track, episode_keys, rollout
+from robo_rl.rollouts.play import Trajectories, episode_keys, rollout
 from robo_rl.scenarios.schema import stack
 from robo_rl.sim2real.mistakes import Mistake, catalogue
 from robo_rl.sim2real.stand import StandTest, stand_tests
@@ -162,7 +162,7 @@ def _injection(
     return made._replace(start=made.start._replace(noise_scale=noise))
 
 
-def _outcome(env: Environment, track: Track) -> _Outcome:
+def _outcome(env: Environment, track: Trajectories) -> _Outcome:
     error = kept_up_velocity_error(Episodes.of(env, track))
     seconds = track.length * env.control_s
     return _Outcome(track.fell, track.crashed, seconds, error)

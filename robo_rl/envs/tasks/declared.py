@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from robo_rl import content
 from robo_rl.engines.base import Array
-from robo_rl.envs.mdp import ENTRIES, End, Entry, Mdp, Observe
+from robo_rl.envs.mdp import ENTRIES, Entry, Mdp, ObservationTerm, Termination
 from robo_rl.envs.terms import goals, resets
 from robo_rl.envs.terms.terminations import base_below, tilted_beyond
 from robo_rl.robots import offered
