@@ -4,7 +4,6 @@ A network has a program (hashable: what is done) and parameters (arrays: with wh
 that other weights recompile nothing. A memory is a dictionary of arrays, one row per robot.
 """
 
-import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -217,12 +216,9 @@ class Graph:
     weights: dict[str, np.ndarray]
     observation_size: int
 
-    @functools.cached_property
+    @property
     def parameters(self) -> dict[str, np.ndarray]:
-        """The weights as the program takes them.
-
-        Whole numbers say where (axes, shapes, ends): they are constants.
-        """
+        """The weights as the program takes them."""
         return dict(self.weights)
 
     def arrays(self) -> dict[str, np.ndarray]:

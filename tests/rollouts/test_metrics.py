@@ -29,6 +29,7 @@ def episodes(steps=10, lengths=(10,), ahead=1.0, **given):
         "base_velocity_w_mps": np.zeros((steps, n, 3)),
         "tilt_rad": zeros,
         "goal_error": zeros,
+        "velocity_error": np.zeros((steps, n, 3)),
         "positive_power_w": zeros,
         "absolute_power_w": zeros,
         "finish": None,
@@ -176,3 +177,16 @@ def test_a_task_that_never_ends_an_episode_fixes_what_tells_its_end():
     assert metrics.METRICS["survival"].range(5.0, ends=False) == (5.0, 5.0)
     assert metrics.METRICS["survival"].range(5.0, ends=True) == (0, 5.0)
     assert metrics.METRICS["violation_rate"].range(5.0, ends=False) == (0, 1)
+
+
+def test_a_velocity_that_sways_within_a_step_of_the_gait_is_kept_up_and_one_that_lags_is_not():
+    steps = round(4.0 / DT)
+    time = np.arange(steps) * DT
+    error = np.zeros((steps, 2, 3))
+    error[:, 0, 1] = np.sin(2 * np.pi * 2.0 * time)  # sways at 2 Hz: a whole number of periods
+    error[:, 1, 0], error[:, 1, 2] = -0.3, 0.4  # 0.3 m/s too slow, 0.4 rad/s too much: 0.5 m/s
+    e = episodes(steps=steps, lengths=(steps, steps), velocity_error=error)
+    swaying, lagging = metrics.kept_up_velocity_error(e)
+    assert lagging == pytest.approx(0.5)
+    assert swaying < 0.1  # only the first second, before a whole one has passed, counts
+    assert np.isnan(metrics.kept_up_velocity_error(episodes(velocity_error=np.zeros((10, 1, 0)))))
