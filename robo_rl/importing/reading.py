@@ -1,7 +1,8 @@
 """From what a user has to a Source: which file it is, what it says, and what goes with it."""
 
+import zipfile
 from collections.abc import Mapping as Table
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +12,16 @@ from robo_rl import content
 from robo_rl.errors import UserError
 from robo_rl.importing import deploy_yaml, unitree_gym
 from robo_rl.importing.source import Joints, Source, read_data
+from robo_rl.policy import external
 from robo_rl.policy.external import External, ExternalProgram, load_function, takes_state
 from robo_rl.policy.mapping import FORMAT, Mapping
-from robo_rl.policy.readers import brax, onnx, rsl_rl, sb3, torch_files
+from robo_rl.policy.readers import brax, onnx, rsl_rl, sb3, torch_export, torch_files
 from robo_rl.policy.stored import AnyNetwork
 from robo_rl.robots.published import Base, Published, read_published
 
 YAML = (".yaml", ".yml")
 POLICIES = (".onnx", ".pt", ".pth", ".jit", ".pt2", ".zip")
+LARGEST = 2**31  # bytes of an unpacked archive: more is no policy
 
 
 class Asked(NamedTuple):
@@ -195,12 +198,25 @@ def read_policy(gathered: Gathered, size: int, outputs: int, *, trust: bool) -> 
     if not path.is_file():
         if ":" in policy and "/" not in policy:
             return _function(policy, size, outputs, trust=trust)
-        raise UserError(f"policy: {policy}: no such file.")
+        said = "is a folder" if path.is_dir() else "no such file"
+        raise UserError(f"policy: {policy}: {said}; a file or module:function was expected.")
+    _demand_sound(path)
+    try:
+        network = _read(path, mapping, source, trust=trust)
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: not whole, or of a form that is not known: {type(error).__name__}: {error}"
+        ) from error
+    _demand_numbers(policy, network)
+    return network
+
+
+def _read(path: Path, mapping: Mapping, source: Source, *, trust: bool) -> AnyNetwork:
     suffix, activation = path.suffix.lower(), mapping.network.activation
     if suffix == ".onnx":
         return onnx.read(path)
     if suffix == ".pt2":
-        return torch_files.read_torch_export(path)
+        return torch_export.read(path, trust)
     if suffix in (".pt", ".pth", ".jit") and _is_torchscript(path):
         return torch_files.read_torchscript(path)
     if suffix in (".pt", ".pth"):
@@ -211,6 +227,44 @@ def read_policy(gathered: Gathered, size: int, outputs: int, *, trust: bool) -> 
         network, said = brax.read(path, activation)
     source.said["network.activation"] = said
     return network
+
+
+def _demand_sound(path: Path) -> None:
+    """Raises UserError for an empty file, and an archive that climbs out or claims to be huge."""
+    if not path.stat().st_size:
+        raise UserError(f"{path}: an empty file.")
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{path}: a damaged archive: {error}") from error
+    for member in members:
+        place = PurePosixPath(member.filename.replace("\\", "/"))
+        if place.is_absolute() or ".." in place.parts:
+            raise UserError(f"{path}: its member {member.filename!r} lies outside of the archive.")
+    if sum(member.file_size for member in members) > LARGEST:
+        raise UserError(f"{path}: unpacked it would be larger than {LARGEST} bytes.")
+
+
+def _demand_numbers(policy: str, network: AnyNetwork) -> None:
+    """Raises UserError for a network that gives no numbers on ordinary observations."""
+    from robo_rl.policy.networks import begin
+
+    program = network.program
+    seen = np.random.default_rng(0).normal(size=(1, network.observation_size)).astype(np.float32)
+    damaged = [n for n, a in network.arrays().items() if np.isnan(a).any()]
+    if not damaged:
+        try:
+            with np.errstate(all="ignore"):
+                made, _ = program.act(np, network.parameters, begin(np, program, (1,)), seen)
+        except (ValueError, TypeError, IndexError, KeyError) as error:
+            raise UserError(f"{policy}: the network cannot be run: {error}") from error
+        if np.isfinite(made).all():
+            return
+    which = f" ({damaged[0]} holds NaN)" if damaged else ""
+    raise UserError(f"{policy}: the network gives numbers that are not finite{which}.")
 
 
 def as_given(policy: Path | str, network: AnyNetwork) -> AnyNetwork:
@@ -224,8 +278,6 @@ def as_given(policy: Path | str, network: AnyNetwork) -> AnyNetwork:
 
 
 def _is_torchscript(path: Path) -> bool:
-    import zipfile
-
     try:
         names = zipfile.ZipFile(path).namelist()
     except (zipfile.BadZipFile, OSError):
@@ -237,8 +289,9 @@ def _is_torchscript(path: Path) -> bool:
 
 def _function(source: str, size: int, outputs: int, *, trust: bool) -> External:
     """A Python function of one observation or a batch, with or without a state."""
-    function = load_function(source, trusted=trust)
-    seen = np.zeros((3, size), np.float32)
+    if trust:
+        external.trust(source)
+    function = load_function(source)
     stateful = takes_state(function)
     if stateful and not hasattr(function, "state_shape"):
         raise UserError(
@@ -247,20 +300,6 @@ def _function(source: str, size: int, outputs: int, *, trust: bool) -> External:
         )
     shape = tuple(getattr(function, "state_shape", ()))
     memory = (("state", shape),) if stateful else ()
-    failure: Exception = ValueError("no output")
-    for one_by_one in (False, True):
-        program = ExternalProgram("python", source, "", outputs, memory, (0,), one_by_one)
-        try:
-            kept = {"state": np.zeros((3, *shape), np.float32)} if stateful else {}
-            output, _ = program.act(np, (), kept, seen)
-            if output.shape == (3, outputs):
-                return External(program, size)
-            failure = ValueError(f"3 observations gave an output of shape {output.shape}")
-        except UserError:
-            raise
-        except Exception as error:
-            failure = error
-    raise UserError(
-        f"{source}: takes neither one observation [{size}] nor a batch [N, {size}] to {outputs}"
-        f" actions: {type(failure).__name__}: {failure}"
-    )
+    digest = external.function_digest(function)
+    trial = ExternalProgram("python", source, digest, outputs, memory, (0,))
+    return external.settle(source, size, trial, outputs)

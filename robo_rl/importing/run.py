@@ -41,6 +41,8 @@ def import_policy(asked: Asked) -> Imported:
     """
     if (asked.out / "policy").exists() or (asked.out / "config.yaml").exists():
         raise UserError(f"out={asked.out}: already holds a run; name another folder.")
+    if asked.out.exists() and (not asked.out.is_dir() or any(asked.out.iterdir())):
+        raise UserError(f"out={asked.out}: is there and not empty; name another folder.")
     gathered = gather(asked)
     with files.replacing_folder(asked.out) as folder:
         made = _write(folder, gathered, trust=asked.trust)

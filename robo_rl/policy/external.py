@@ -1,15 +1,17 @@
 """Networks that cannot be made arrays of ours: run as they are, a whole batch in one call.
 
-Loading one runs what its file says through onnxruntime or torch, which execute no Python of the
-file; a Python function is code, and is imported only where ROBO_RL_TRUST=1 says so.
+Loading one runs what its file says through onnxruntime or TorchScript, which execute no Python of
+the file. A Python function and a program of torch.export are code: they are loaded only where
+trust=true or ROBO_RL_TRUST=1 says so.
 """
 
 import functools
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from robo_rl.errors import UserError
 from robo_rl.policy.networks import Array, Memory, Xp
 
 TRUST = "ROBO_RL_TRUST"
+TRIED = 3  # observations in a batch with which a network is tried
+CODE = ("python", "torch-export")  # kinds whose loading runs code of their own
+_trusted: set[str] = set()  # functions, and digests of files, that this process may run
 Run = Callable[[np.ndarray, tuple[np.ndarray, ...]], tuple[np.ndarray, tuple[np.ndarray, ...]]]
 
 
@@ -29,7 +34,7 @@ class ExternalProgram:
 
     kind: str  # onnx, torchscript, torch-export, python
     source: str  # absolute path of the file; module:function of a function
-    sha256: str
+    sha256: str  # of the file; of a function, of the file that defines it
     outputs: int
     memory: tuple[tuple[str, tuple[int, ...]], ...] = ()
     axes: tuple[int, ...] = ()  # at which each memory has the robots
@@ -91,7 +96,8 @@ class External:
     def of(cls, described: Mapping[str, Any], folder: Path) -> "External":
         """The network of a stored layout, in its folder.
 
-        Raises UserError for a damaged or missing file.
+        Raises UserError for a damaged or missing file, and a function that is not trusted, or has
+        changed.
         """
         source = str(described["source"])
         kind = str(described["runs"])
@@ -100,6 +106,10 @@ class External:
             if not path.is_file() or files.file_digest(path) != described["sha256"]:
                 raise UserError(f"{path}: missing, damaged or changed since it was imported.")
             source = str(path.resolve())
+            if kind in CODE:
+                _demand_trust(source, str(described["sha256"]))
+        else:
+            _unchanged_function(source, str(described["sha256"]))
         program = ExternalProgram(
             kind,
             source,
@@ -181,6 +191,7 @@ def _torchscript(program: ExternalProgram) -> Run:
 def _torch_export(program: ExternalProgram) -> Run:
     import torch
 
+    _demand_trust(program.source, program.sha256)
     torch.set_num_threads(1)
     return _torch_call(program, torch.export.load(program.source).module(), {})
 
@@ -205,7 +216,7 @@ def _torch_call(program: ExternalProgram, module: Any, buffers: Mapping[str, Any
 
 
 def _python(program: ExternalProgram) -> Run:
-    function = load_function(program.source, trusted=os.environ.get(TRUST) == "1")
+    function = _unchanged_function(program.source, program.sha256)
 
     def call(seen: np.ndarray, kept: tuple[np.ndarray, ...]) -> Any:
         given = seen[0] if program.one_by_one else seen
@@ -219,21 +230,92 @@ def _python(program: ExternalProgram) -> Run:
     return call
 
 
-def load_function(source: str, trusted: bool) -> Callable[..., Any]:
-    """The function `module:function`; UserError where it is not trusted or does not exist."""
-    if not trusted:
+def trust(what: str) -> None:
+    """Lets this process run a function module:function, or the file of a digest."""
+    _trusted.add(what)
+
+
+def is_trusted(what: str) -> bool:
+    """Whether a function or the file of a digest may be run."""
+    return what in _trusted or os.environ.get(TRUST) == "1"
+
+
+def _demand_trust(source: str, what: str) -> None:
+    if not is_trusted(what):
         raise UserError(
-            f"{source}: this policy is a Python function, and loading it runs its code. Set"
-            f" {TRUST}=1 where you trust it."
+            f"{source}: loading this policy runs code. Where you trust it, import it with"
+            f" trust=true, and set {TRUST}=1 for every later command."
         )
+
+
+def settle(name: str, size: int, trial: ExternalProgram, outputs: int | None = None) -> External:
+    """The network of a program that is not tried yet, for observations of that size.
+
+    A whole batch goes in one call where that gives what each robot alone gives. Raises UserError,
+    with what its runtime said, where it gives no actions either way. outputs: as many as needed.
+    """
+    seen = np.random.default_rng(0).normal(size=(TRIED, size)).astype(np.float32)
+    kept = {n: np.zeros((TRIED, *shape), np.float32) for n, shape in trial.memory}
+    given: list[tuple[ExternalProgram, np.ndarray]] = []
+    said = ""
+    for one_by_one in (False, True):
+        program = replace(trial, one_by_one=one_by_one)
+        try:
+            made, _ = program.act(np, (), kept, seen)
+        except UserError:
+            raise
+        except Exception as error:  # every runtime has kinds of its own
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            continue
+        if made.ndim == 2 and len(made) == TRIED and outputs in (None, made.shape[1]):
+            given.append((replace(program, outputs=made.shape[1]), made))
+        else:
+            said = f"{TRIED} observations give an output of shape {made.shape}"
+    if not given:
+        wanted = "actions" if outputs is None else f"{outputs} actions"
+        raise UserError(
+            f"{name}: takes neither one observation [{size}] nor a batch [N, {size}] to {wanted}:"
+            f" {said}"
+        )
+    together, alone = given[0], given[-1]
+    same = np.allclose(together[1], alone[1], atol=1e-5, equal_nan=True)
+    return External((together if same else alone)[0], size)
+
+
+def load_function(source: str) -> Callable[..., Any]:
+    """The function `module:function`, also of a module in the current folder.
+
+    Raises UserError where it is not trusted, cannot be imported or does not exist.
+    """
+    _demand_trust(source, source)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     module, _, name = source.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{source}: {error}.") from error
+    except Exception as error:  # a module may raise anything
+        raise UserError(f"{source}: {type(error).__name__}: {error}.") from error
     if not callable(function):
         raise UserError(f"{source}: not a function.")
     return function
+
+
+def _unchanged_function(source: str, sha256: str) -> Callable[..., Any]:
+    function = load_function(source)
+    if function_digest(function) != sha256:
+        raise UserError(
+            f"{source}: the file that defines it has changed since it was imported: import it"
+            " again."
+        )
+    return function
+
+
+def function_digest(function: Callable[..., Any]) -> str:
+    """SHA-256 of the file that defines a function; "" where there is none."""
+    module = sys.modules.get(getattr(function, "__module__", None) or type(function).__module__)
+    path = getattr(module, "__file__", None)
+    return files.file_digest(Path(path)) if path and Path(path).is_file() else ""
 
 
 def takes_state(function: Callable[..., Any]) -> bool:

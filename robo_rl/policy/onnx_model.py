@@ -13,7 +13,8 @@ def load(path: Path) -> Any:
     try:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf and onnx raise kinds of their own
-        raise UserError(f"{path}: not an ONNX model that can be read: {error}") from error
+        said = " ".join(str(error).split())[:300]
+        raise UserError(f"{path}: not an ONNX model that can be read: {said}") from error
     if not model.graph.input or not model.graph.output:
         raise UserError(f"{path}: an ONNX model without inputs or outputs is no policy.")
     return model

@@ -24,6 +24,7 @@ NUMPY = {
     ("numpy.core.multiarray", "scalar"),
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
+    ("_codecs", "encode"),  # bytes in old protocols
 }
 OBSERVATIONS = ("state", "policy", "obs")  # of a dictionary of them, what the actor sees
 
@@ -31,8 +32,16 @@ OBSERVATIONS = ("state", "policy", "obs")  # of a dictionary of them, what the a
 class _Record:
     """What stands for an object of a class that is never imported."""
 
-    def __init__(self, *given: Any, **named: Any):
-        self.given, self.named = given, named
+    given: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def __new__(cls, *given: Any, **named: Any) -> "_Record":
+        record = super().__new__(cls)
+        record.given, record.named = given, named
+        return record
+
+    def __init__(self, *_: Any, **__: Any):
+        """Made whole by __new__, which is all that a pickle calls."""
 
     def __setstate__(self, state: Any) -> None:
         self.named = {**self.named, **(state if isinstance(state, dict) else {"state": state})}

@@ -1,5 +1,8 @@
 """ONNX: a graph of known operations becomes arrays of ours, any other is run by onnxruntime."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ import numpy as np
 
 from robo_rl import files
 from robo_rl.errors import UserError
+from robo_rl.policy import external
 from robo_rl.policy.external import External, ExternalProgram
 from robo_rl.policy.networks import OPERATIONS, Graph, GraphProgram, Node, Recalled, begin
 from robo_rl.policy.onnx_model import batch_axis, load, shape_of
@@ -33,9 +37,11 @@ def read(path: Path) -> Graph | External:
     """
     model = load(path)
     try:
-        graph = _graph(model)
+        graph = _graph(path, model)
     except _UnknownError:
         return _external(path, model)
+    except (ValueError, TypeError, KeyError, IndexError, MemoryError) as error:
+        raise UserError(f"{path}: a damaged ONNX model: {_one_line(error)}") from error
     if not _takes_batches(graph):
         return _external(path, model)
     return graph
@@ -51,6 +57,10 @@ def metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in load(path).metadata_props}
 
 
+def _one_line(error: BaseException) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]
+
+
 class _UnknownError(Exception):
     """The graph holds an operation, or a form of one, that is not ours."""
 
@@ -60,17 +70,17 @@ def _inputs(model: Any) -> list[Any]:
     return [i for i in model.graph.input if i.name not in own]
 
 
-def _observation_size(model: Any) -> int:
+def _observation_size(path: Path, model: Any) -> int:
     shape = shape_of(_inputs(model)[0])
     if len(shape) != 2 or shape[1] < 1:
         raise UserError(
-            f"the first input of the ONNX model has shape {shape}: observations [robots, n] with a"
-            " fixed n were expected."
+            f"{path}: the first input of the ONNX model has shape {shape}: observations [robots, n]"
+            " with a fixed n were expected."
         )
     return shape[1]
 
 
-def _graph(model: Any) -> Graph:
+def _graph(path: Path, model: Any) -> Graph:
     import onnx
     from onnx import numpy_helper
 
@@ -89,7 +99,7 @@ def _graph(model: Any) -> Graph:
     if len(states) != len(kept):
         raise _UnknownError
     used = {name for node in nodes for name in node.inputs}
-    size = _observation_size(model)
+    size = _observation_size(path, model)
     program = GraphProgram(
         tuple(nodes),
         first.name,
@@ -190,28 +200,32 @@ def _takes_batches(graph: Graph) -> bool:
 
 
 def _external(path: Path, model: Any) -> External:
-    """As it is, through onnxruntime; a file that it cannot run with many robots goes one by one."""
+    """As it is, through onnxruntime."""
     states = _inputs(model)[1:]
-    recalled = [_recalled(s, "") for s in states]
-    size = _observation_size(model)
-    fields = {
-        "kind": "onnx",
-        "source": str(path.resolve()),
-        "sha256": files.file_digest(path),
-        "memory": tuple((r.read, r.shape) for r in recalled),
-        "axes": tuple(r.axis for r in recalled),
-    }
-    for one_by_one in (False, True):
-        program = ExternalProgram(outputs=1, one_by_one=one_by_one, **fields)
-        seen = np.random.default_rng(0).normal(size=(ROWS, size)).astype(np.float32)
-        kept = {r.read: np.zeros((ROWS, *r.shape), np.float32) for r in recalled}
-        try:
-            output, _ = program.act(np, (), kept, seen)
-        except Exception as error:  # onnxruntime's own kinds
-            failure = error
-            continue
-        if len(output) == ROWS:
-            final = ExternalProgram(outputs=output.shape[1], one_by_one=one_by_one, **fields)
-            return External(final, size)
-        failure = ValueError(f"{ROWS} observations gave an output of shape {output.shape}")
-    raise UserError(f"{path}: onnxruntime cannot run it: {failure}")
+    try:
+        recalled = [_recalled(s, "") for s in states]
+    except _UnknownError as error:
+        raise UserError(f"{path}: an input of it, a state, has no fixed size.") from error
+    whole = _in_one_file(path, model)
+    trial = ExternalProgram(
+        kind="onnx",
+        source=str(whole.resolve()),
+        sha256=files.file_digest(whole),
+        outputs=1,
+        memory=tuple((r.read, r.shape) for r in recalled),
+        axes=tuple(r.axis for r in recalled),
+    )
+    return external.settle(str(path), _observation_size(path, model), trial)
+
+
+def _in_one_file(path: Path, model: Any) -> Path:
+    """The file; with weights in files beside it a copy that holds them, gone with this process."""
+    import onnx
+
+    header = onnx.load(str(path), load_external_data=False)
+    if not any(w.data_location == onnx.TensorProto.EXTERNAL for w in header.graph.initializer):
+        return path
+    folder = Path(tempfile.mkdtemp(prefix="robo_rl."))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    onnx.save(model, str(folder / path.name))
+    return folder / path.name

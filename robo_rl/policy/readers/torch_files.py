@@ -1,10 +1,10 @@
-"""PyTorch: TorchScript, torch.export and checkpoints; known layers become arrays of ours.
+"""PyTorch: TorchScript and checkpoints; known layers become arrays of ours.
 
 Nothing is unpickled but tensors: a checkpoint that holds anything else is refused.
 """
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from robo_rl import files
 from robo_rl.errors import UserError
+from robo_rl.policy import external
 from robo_rl.policy.external import External, ExternalProgram
 from robo_rl.policy.networks import Graph, GraphProgram, Node, Recalled, begin
 
@@ -135,24 +136,6 @@ def as_given(path: Path) -> External:
     return _external(path, module, size, _in_a_row(module, size, path))
 
 
-def read_torch_export(path: Path) -> External:
-    """A program of torch.export, run by torch.
-
-    Raises UserError for a file that torch cannot load or run.
-    """
-    import torch
-
-    torch.set_num_threads(1)
-    try:
-        program = torch.export.load(str(path))
-    except Exception as error:  # torch raises many kinds here
-        raise UserError(f"{path}: not a torch.export file: {_first_line(error)}") from error
-    size = _input_size({n: p for n, p in program.state_dict.items()}, {})
-    if size is None:
-        raise UserError(f"{path}: no layer in it says how many observations it takes.")
-    return _settled(path, "torch-export", size, (), ())
-
-
 def state_of(path: Path) -> dict[str, Any]:
     """The tensors of a checkpoint by name, nested dictionaries kept.
 
@@ -191,9 +174,11 @@ def stacked(state: Mapping[str, Any], prefix: str) -> list[tuple[np.ndarray, np.
             and state[name].ndim == 2
         }
     )
-    return [
-        (array(state[f"{prefix}.{n}.weight"]), array(state[f"{prefix}.{n}.bias"])) for n in numbers
-    ]
+    layers = []
+    for n in numbers:
+        weight, bias = array(state[f"{prefix}.{n}.weight"]), state.get(f"{prefix}.{n}.bias")
+        layers.append((weight, np.zeros(len(weight)) if bias is None else array(bias)))
+    return layers
 
 
 def _first_line(error: BaseException) -> str:
@@ -343,38 +328,12 @@ def _external(path: Path, module: Any, size: int, reference: Reference) -> Exter
             )
         memory.append((name, tuple(n for i, n in enumerate(shape) if i != axis)))
         axes.append(axis)
-    return _settled(path, "torchscript", size, tuple(memory), tuple(axes))
-
-
-def _settled(
-    path: Path,
-    kind: str,
-    size: int,
-    memory: tuple[tuple[str, tuple[int, ...]], ...],
-    axes: tuple[int, ...],
-) -> External:
-    """The network with its number of outputs, many robots at once where torch takes them."""
-    fields = {
-        "kind": kind,
-        "source": str(path.resolve()),
-        "sha256": files.file_digest(path),
-        "memory": memory,
-        "axes": axes,
-    }
-    seen = np.random.default_rng(0).normal(size=(3, size)).astype(np.float32)
-    failure: Exception = ValueError("no output")
-    for one_by_one in (False, True):
-        program = ExternalProgram(outputs=1, one_by_one=one_by_one, **fields)
-        kept = {n: np.zeros((3, *shape), np.float32) for n, shape in memory}
-        try:
-            output, _ = program.act(np, (), kept, seen)
-        except Exception as error:  # torch raises many kinds
-            failure = error
-            continue
-        if len(output) == len(seen):
-            final = ExternalProgram(outputs=output.shape[1], one_by_one=one_by_one, **fields)
-            return External(final, size)
-    raise UserError(f"{path}: torch cannot run it: {_first_line(failure)}")
-
-
-Convert = Callable[[Any, int], Graph | None]
+    trial = ExternalProgram(
+        kind="torchscript",
+        source=str(path.resolve()),
+        sha256=files.file_digest(path),
+        outputs=1,
+        memory=tuple(memory),
+        axes=tuple(axes),
+    )
+    return external.settle(str(path), size, trial)
