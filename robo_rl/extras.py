@@ -10,6 +10,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # extra -> packages by the name they are
     "sb3": ("stable_baselines3", "torch"),
     "bullet": ("pybullet",),
     "tensorboard": ("tensorboard",),
+    "policies": ("onnx", "onnxruntime"),
 }
 
 
