@@ -15,6 +15,7 @@ from robo_rl.importing.source import Joints, Source, read_data
 from robo_rl.policy import external
 from robo_rl.policy.external import External, ExternalProgram, load_function, takes_state
 from robo_rl.policy.mapping import FORMAT, Mapping
+from robo_rl.policy.networks import Graph
 from robo_rl.policy.readers import brax, onnx, rsl_rl, sb3, torch_export, torch_files
 from robo_rl.policy.stored import AnyNetwork
 from robo_rl.robots.published import Base, Published, read_published
@@ -207,8 +208,26 @@ def read_policy(gathered: Gathered, size: int, outputs: int, *, trust: bool) -> 
         raise UserError(
             f"{path}: not whole, or of a form that is not known: {type(error).__name__}: {error}"
         ) from error
+    network = _normalised(policy, network, mapping)
     _demand_numbers(policy, network)
     return network
+
+
+def _normalised(policy: str, network: AnyNetwork, mapping: Mapping) -> AnyNetwork:
+    """The network behind the normaliser that the mapping says, if any."""
+    said = mapping.network.normalise
+    if said is None:
+        return network
+    if not isinstance(network, Graph):
+        raise UserError(f"{policy}: network.normalise: only a network of known layers takes one.")
+    if not len(said.mean) == len(said.deviation) == network.observation_size:
+        raise UserError(
+            f"network.normalise: {len(said.mean)} means and {len(said.deviation)} deviations for"
+            f" {network.observation_size} observations."
+        )
+    front = torch_files.Builder(network.observation_size)
+    front.normalise(np.asarray(said.mean), np.asarray(said.deviation), said.clip)
+    return front.before(network)
 
 
 def _read(path: Path, mapping: Mapping, source: Source, *, trust: bool) -> AnyNetwork:

@@ -199,3 +199,22 @@ def test_weights_beside_an_onnx_file_that_onnxruntime_runs_go_into_the_run(tmp_p
     seen = np.ones((2, 11), np.float32)
     policy = robo_rl.load_policy(tmp_path / "run")
     np.testing.assert_allclose(policy(seen), original()(seen), atol=1e-5)
+
+
+MAPPING = """
+format: robo_rl.mapping/1
+environment: hopper
+network:
+  normalise: {mean: [0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5], clip: 1.5,
+    deviation: [2,2,2,2,2,2,2,2,2,2,2]}
+"""
+
+
+def test_a_normaliser_of_the_mapping_stands_before_the_network(tmp_path, importable):
+    source, original = FILES["sb3 SAC"](tmp_path)
+    (tmp_path / "mapping.yaml").write_text(MAPPING)
+    done = here("import", source, "mapping=mapping.yaml", "out=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    seen = np.random.default_rng(0).normal(size=(5, 11), scale=5).astype(np.float32)
+    wanted = original()(np.clip((seen - 0.5) / 2, -1.5, 1.5))
+    np.testing.assert_allclose(robo_rl.load_policy(tmp_path / "run")(seen), wanted, atol=1e-5)

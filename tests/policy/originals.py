@@ -270,6 +270,7 @@ def onnx_file(
     rows: Any = "robots",
     beside: bool = False,
     metadata: dict[str, str] | None = None,
+    opset: int = 17,
 ) -> Path:
     """A graph from `obs` to `actions`; states: read -> (written, shape)."""
     import onnx
@@ -289,7 +290,7 @@ def onnx_file(
         ],
         [numpy_helper.from_array(np.asarray(w), n) for n, w in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     for key, value in (metadata or {}).items():
         model.metadata_props.add(key=key, value=value)
     path = folder / "policy.onnx"

@@ -5,6 +5,7 @@ Nothing is unpickled but tensors: a checkpoint that holds anything else is refus
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,28 @@ class Builder:
             self.last = out
             self.apply("Squeeze", axes=(1,))
         return self.apply("Squeeze", axes=(0,))
+
+    def before(self, network: Graph) -> Graph:
+        """What was built, in front of a network that takes its last value."""
+        mine = {name: f"first.{name}" for name in ("observation", self.last, *self.weights)}
+        mine |= {name: f"first.{name}" for node in self.nodes for name in node.outputs}
+        mine[self.last] = network.program.observation
+        nodes = tuple(
+            Node(
+                node.op,
+                tuple(mine[name] for name in node.inputs),
+                tuple(mine[name] for name in node.outputs),
+                node.attributes,
+            )
+            for node in self.nodes
+        )
+        program = replace(
+            network.program,
+            nodes=(*nodes, *network.program.nodes),
+            observation=mine["observation"],
+        )
+        weights = {mine[name]: weight for name, weight in self.weights.items()}
+        return Graph(program, weights | network.weights, self.size)
 
     def graph(self) -> Graph:
         """What was built."""
