@@ -13,6 +13,7 @@ from robo_rl.importing.source import Source
 from robo_rl.policy.compiling import Actuator
 from robo_rl.policy.mapping import Mapping, default_pose, per_joint, targets
 from robo_rl.robots import anatomy
+from robo_rl.robots.drives import Drive, Physics, set_drives, set_late_armature, set_physics
 from robo_rl.robots.published import Published, write_files
 
 TOUCH_M = 0.002  # how far a robot is let into the ground to see on what it stands
@@ -94,6 +95,9 @@ class _Robot:
         self.home = self._home()
         self.actuators: list[Actuator] = []
         self.drives = self._drives()
+        self.moving = np.zeros(self.model.nv)
+        if mapping.start.hold_s:
+            self._hold(mapping.start.hold_s)
 
     def robot_file(self) -> dict[str, Any]:
         """robot.yaml of it."""
@@ -115,6 +119,7 @@ class _Robot:
             "feet": feet,
             "forbidden_contacts": [g for g in trunk if g not in feet],
             "initial_qpos": [float(x) for x in self.home],
+            "initial_qvel": self.moving.tolist() if self.moving.any() else None,
             "initial_ctrl": self._initial_ctrl(),
             "profile": self.mapping.profile or ("legged" if self.floats else "joint-driven"),
             "drives": self.drives,
@@ -356,6 +361,27 @@ class _Robot:
         if self.floats and start.height_m is not None:
             home[2] = start.height_m
         return home
+
+    def _hold(self, seconds: float) -> None:
+        """Lets the drives hold their neutral targets before the policy begins."""
+        assert self.mapping.rates
+        spec = self.published.spec.copy()
+        rates = self.mapping.rates
+        timestep = 1.0 / rates.physics_hz if rates.physics_hz else None
+        set_physics(spec, Physics(timestep_s=timestep, integrator=rates.integrator))
+        drives = tuple(Drive(**drive) for drive in self.drives)
+        set_drives(spec, drives, "hold")
+        model = spec.compile()
+        set_late_armature(model, drives)
+        data = mujoco.MjData(model)
+        data.qpos[:] = self.home
+        neutral = {a.joint: a.neutral for a in self.actuators}
+        for i in range(model.nu):
+            if int(model.actuator_trntype[i]) == int(mujoco.mjtTrn.mjTRN_JOINT):
+                data.ctrl[i] = neutral.get(model.joint(int(model.actuator_trnid[i, 0])).name, 0.0)
+        for _ in range(round(seconds / model.opt.timestep)):
+            mujoco.mj_step(model, data)
+        self.home, self.moving = data.qpos.copy(), data.qvel.copy()
 
     def _base_height(self) -> float:
         return float(self.home[2]) - self.published.ground_m

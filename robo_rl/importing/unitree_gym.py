@@ -87,7 +87,7 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
         "joints": list(names),
         "default": default,
         "rates": {"control_hz": control_hz, "physics_hz": 1.0 / step_s},
-        "start": {"pose": "model"},
+        "start": {"pose": "model", "hold_s": 1.0 / control_hz},
         "observation": {"terms": terms},
         "action": {"drives": "position", "scale": float(data.get("action_scale", 1.0))},
         "drives": {
@@ -100,7 +100,11 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
     order = "gyro, gravity, command, joint angles, joint velocities, last action"
     source.assume("observation order", f"{order}, as deploy_mujoco.py of this family has it")
     source.assume("joints", "the model's own order, as deploy_mujoco.py reads qpos[7:]")
-    source.assume("start.pose", "the model's zero pose, as deploy_mujoco.py starts")
+    source.assume(
+        "start",
+        "the model's zero pose, then one control period at the default angles, as deploy_mujoco.py"
+        " starts",
+    )
     return source
 
 

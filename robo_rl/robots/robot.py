@@ -56,6 +56,7 @@ class RobotFile(BaseModel):
     forbidden_contacts: tuple[str, ...] = ()
     frames: dict[str, tuple[Literal["body", "site"], str]] = {}
     initial_qpos: tuple[float, ...] | None = None
+    initial_qvel: tuple[float, ...] | None = None  # zero if left out
     initial_act: tuple[float, ...] | None = None  # activations; zero if left out
     initial_ctrl: tuple[float, ...] | None = None  # of action 0; the ranges' middle if left out
     total_mass_kg: float | None = None
@@ -90,6 +91,12 @@ class Robot:
     def scalar_joints(self) -> np.ndarray:
         """Indices of the joints with one coordinate: hinges and slides."""
         return np.flatnonzero(self.model.jnt_type >= int(mujoco.mjtJoint.mjJNT_SLIDE))
+
+    @property
+    def qvel0(self) -> np.ndarray:
+        """Initial joint velocities, [nv] float64."""
+        own = self.file.initial_qvel
+        return np.zeros(self.model.nv) if own is None else np.asarray(own, np.float64)
 
     @property
     def ctrl0(self) -> np.ndarray | None:

@@ -38,6 +38,7 @@ class Line(NamedTuple):
     better: int
     means: tuple[Interval, ...]
     differences: tuple[Interval | None, ...]  # None of the first
+    wins: tuple[Interval | None, ...]  # share of pairs that are better less that of worse ones
     known: tuple[int, ...]  # episodes in which the metric exists
 
 
@@ -107,7 +108,15 @@ def _line(metric: str, better: int, values: list[np.ndarray]) -> Line:
             gap = v - first
         differences.append(_interval(gap, gap[drawn]))
     known = tuple(int(np.isfinite(v).sum()) for v in values)
-    return Line(metric, METRICS[metric].unit, better, means, tuple(differences), known)
+    wins = (None, *(_wins(better * v, better * first, drawn) for v in values[1:]))
+    return Line(metric, METRICS[metric].unit, better, means, tuple(differences), wins, known)
+
+
+def _wins(new: np.ndarray, old: np.ndarray, drawn: np.ndarray) -> Interval:
+    """Share of pairs in which the new one is better less that of worse; infinite is a value."""
+    with np.errstate(invalid="ignore"):
+        sign = np.where(new == old, 0.0, np.sign(new - old))
+    return _interval(sign, sign[drawn])
 
 
 def _interval(values: np.ndarray, drawn: np.ndarray) -> Interval:
@@ -124,12 +133,12 @@ def _interval(values: np.ndarray, drawn: np.ndarray) -> Interval:
 
 def verdict_of(line: Line, index: int) -> str:
     """What the difference of one policy from the first says, in a word or two."""
-    gap = line.differences[index]
-    if gap is None or not np.isfinite(gap.low):
+    won = line.wins[index]
+    if won is None or not np.isfinite(won.low):
         return ""
-    if gap.low <= 0 <= gap.high:
+    if won.low <= 0 <= won.high:
         return "no difference shown"
-    return "better" if (gap.low > 0) == (line.better > 0) else "worse"
+    return "better" if won.low > 0 else "worse"
 
 
 def headline(result: Versus) -> str:
@@ -157,8 +166,8 @@ def write(result: Versus, folder: Path, command: str) -> Path:
     how = (
         f"{result.episodes} undisturbed episodes, the same starts and commands for every policy."
         " Means over the episodes in which a metric exists; intervals are 95 % by bootstrap over"
-        " episodes, differences by pairs. Several metrics are looked at: one in twenty differs by"
-        " chance."
+        " episodes, differences by pairs; better and worse by the share of pairs. Several metrics"
+        " are looked at: one in twenty differs by chance."
     )
     page = report.Report(
         f"Comparison of runs on {result.env.name}",

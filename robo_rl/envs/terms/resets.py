@@ -106,7 +106,9 @@ def floating(
             spread = scale * most * _symmetric(joints, robot.model.nq - 7, 1.0)
         qpos = _within(robot, qpos.at[7:].add(spread))
         limits = jnp.array([speed_mps] * 3 + [rate_radps] * 3 + [0.0] * (robot.model.nv - 6))
-        return qpos, scale * limits * _symmetric(speed, robot.model.nv, 1.0)
+        qvel = scale * limits * _symmetric(speed, robot.model.nv, 1.0)
+        moving = robot.file.initial_qvel is not None
+        return qpos, qvel + robot.qvel0.astype(np.float32) if moving else qvel
 
     where = f" anywhere within {anywhere_m:g} m" if anywhere_m else ""
     return Reset(
