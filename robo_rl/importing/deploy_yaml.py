@@ -1,7 +1,10 @@
 """unitree_rl_lab and unitree_rl_mjlab: deploy.yaml, what Isaac Lab's managers were configured with.
 
 Lists of the observation and action are in the policy's order of joints; stiffness and damping are
-in that of the motors; joint_ids_map gives for each joint of the policy its motor.
+in that of the motors; joint_ids_map gives for each joint of the policy its motor. The controller of
+these projects hands on its raw output as last_action and clips targets after scale and offset; it
+keeps the past of each term oldest first and fills it with the first value, and stacks whole frames
+where use_gym_history says so.
 """
 
 import math
@@ -17,12 +20,15 @@ TERMS = {  # term -> (signal, whether the default pose is subtracted)
     "base_ang_vel": ("base_angular_velocity", False),
     "projected_gravity": ("gravity_direction", False),
     "velocity_commands": ("command", False),
+    "velocity_command": ("command", False),
+    "command": ("command", False),
     "generated_commands": ("command", False),
     "keyboard_velocity_commands": ("command", False),
     "joint_pos_rel": ("joint_position", True),
     "joint_pos": ("joint_position", False),
     "joint_vel_rel": ("joint_velocity", False),
     "joint_vel": ("joint_velocity", False),
+    "last_actions": ("last_action", False),
     "last_action": ("last_action", False),
     "actions": ("last_action", False),
     "gait_phase": ("clock", False),
@@ -47,13 +53,8 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
     Raises UserError where a key is missing, a term is unknown or the numbers do not add up.
     """
     source = Source("deploy.yaml", {})
-    to_motor = [int(i) for i in need(data, "joint_ids_map", path)]
     motors = joints.of_motors
-    if not to_motor or sorted(set(to_motor)) != sorted(to_motor) or max(to_motor) >= len(motors):
-        raise UserError(
-            f"{path}: joint_ids_map names motors {to_motor} and the model has {len(motors)}"
-            f" ({', '.join(motors)})."
-        )
+    to_motor = _motors(path, data, motors, source)
     names = [motors[i] for i in to_motor]
     count = len(names)
     step_s = float(need(data, "step_dt", path))
@@ -72,7 +73,7 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
         "default": default,
         "rates": {"control_hz": 1.0 / step_s, "integrator": "implicitfast"},
         "start": {"pose": "default"},
-        "observation": {"terms": _terms(path, data, count, step_s, source)},
+        "observation": _observation(path, data, names, step_s, source),
         "action": {"drives": drives, **action},
         "drives": by_name,
         "command": _command(path, data, source),
@@ -87,6 +88,25 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
     source.read("drives.damping", path, "damping, in the order of the motors")
     _infer_armature(source, by_name)
     return source
+
+
+def _motors(path: Path, data: dict[str, Any], motors: tuple[str, ...], source: Source) -> list[int]:
+    """For each joint of the policy its place among the motors of the model."""
+    numbered = [int(i) for i in need(data, "joint_ids_map", path)]
+    sound = numbered and len(set(numbered)) == len(numbered) and min(numbered) >= 0
+    if sound and max(numbered) < len(motors):
+        return numbered
+    if sound and len(numbered) == len(motors):  # a robot with fewer motors than its family
+        source.assume(
+            "numbers of the motors",
+            f"motors {sorted(numbered)} are the {len(motors)} of the model in its order: the"
+            " numbers have gaps",
+        )
+        return [sorted(numbered).index(i) for i in numbered]
+    raise UserError(
+        f"{path}: joint_ids_map names motors {numbered} and the model has {len(motors)}"
+        f" ({', '.join(motors)})."
+    )
 
 
 def _infer_armature(source: Source, gains: dict[str, dict[str, float]]) -> None:
@@ -124,8 +144,8 @@ def _action(
             made[entry] = numbers(found[entry], len(driven), f"{key}.{entry}", path)
             source.read(f"action.{entry}", path, f"{key}.{entry}")
     if (clip := found.get("clip")) is not None:
-        made["clip"] = _pairs(clip, path, f"{key}.clip")
-        source.read("action.clip", path, f"{key}.clip")
+        made["limits"] = _pairs(clip, path, f"{key}.clip")
+        source.read("action.limits", path, f"{key}.clip, of targets")
     return made, ACTIONS[kinds[0]]
 
 
@@ -140,46 +160,94 @@ def _pairs(clip: Any, path: Path, key: str) -> list[Any]:
         raise UserError(f"{path}: {key}: pairs of numbers were expected: {clip!r}.") from error
 
 
-def _terms(
-    path: Path, data: dict[str, Any], joints: int, step_s: float, source: Source
-) -> list[dict[str, Any]]:
+def _observation(
+    path: Path, data: dict[str, Any], names: list[str], step_s: float, source: Source
+) -> dict[str, Any]:
     listed = need(data, "observations", path)
-    if isinstance(listed, dict) and all(
-        isinstance(v, dict) and "scale" not in v and "params" not in v for v in listed.values()
+    switches = [word for word in SWITCHES if isinstance(listed.get(word), bool)]
+    groups = {k: v for k, v in listed.items() if k not in SWITCHES}
+    if groups and all(
+        isinstance(v, dict) and "scale" not in v and "params" not in v for v in groups.values()
     ):
-        if "policy" not in listed and len(listed) != 1:
-            raise UserError(f"{path}: observations: groups {list(listed)}; `policy` was expected.")
-        listed = listed.get("policy", next(iter(listed.values())))
-    terms = []
-    for name, said in listed.items():
-        if name not in TERMS:
-            raise UserError(
-                f"{path}: observations: no term {name!r} is known.{suggestion(name, list(TERMS))}"
-                " Write a mapping for it (robo-rl import --template)."
-            )
-        key, said = f"observations.{name}", said or {}
-        signal, relative = TERMS[name]
-        term: dict[str, Any] = {"signal": signal, "name": name}
-        if relative:
-            term["minus"] = "default"
-        if signal == "clock":
-            period_s = float(need(said.get("params") or {}, "period", path))
-            term |= {
-                "period_s": period_s,
-                "phase": step_s / period_s,
-                "waves": [{"function": "sin"}, {"function": "cos"}],
-            }
-        size = {"joint_position": joints, "joint_velocity": joints, "last_action": joints}
-        if said.get("scale") is not None:
-            wanted = size.get(signal, 2 if signal == "clock" else 3)
-            term["scale"] = numbers(said["scale"], wanted, f"{key}.scale", path)
-        if said.get("clip") is not None:
-            term["clip"] = _pairs(said["clip"], path, f"{key}.clip")
-        term["history"] = max(1, int(said.get("history_length") or 1))
-        terms.append(term)
-        source.read(f"observation {name}", path, key)
-    source.assume("observation history", "oldest first within each term, filled with the first")
-    return terms
+        if len(groups) != 1 and not any(k in groups for k in GROUPS):
+            raise UserError(f"{path}: observations: groups {list(groups)}; `policy` was expected.")
+        chosen = next((k for k in GROUPS if k in groups), next(iter(groups)))
+        listed = {**{k: listed[k] for k in switches}, **groups[chosen]}
+    scale_first = bool(listed.get("scale_first", False))
+    terms = [
+        _term(path, name, said or {}, names, step_s, scale_first)
+        for name, said in listed.items()
+        if name not in SWITCHES
+    ]
+    for name in listed:
+        source.read(f"observation {name}", path, f"observations.{name}")
+    made: dict[str, Any] = {"terms": terms}
+    stacked = next((k for k in ("use_gym_history", "gym_history") if listed.get(k)), None)
+    if stacked:
+        lengths = {term.pop("history") for term in terms}
+        if len(lengths) != 1:
+            raise UserError(f"{path}: observations.{stacked}: history_length differs by term.")
+        made |= {"history": lengths.pop(), "stacked": "whole"}
+    within = "whole frames, oldest first" if stacked else "oldest first within each term"
+    source.assume("observation history", f"{within}, filled with the first")
+    return made
+
+
+SWITCHES = ("use_gym_history", "gym_history", "scale_first")  # beside the terms
+GROUPS = ("policy", "obs", "actor")  # names of what the policy sees
+
+
+def _term(
+    path: Path,
+    name: str,
+    said: dict[str, Any],
+    names: list[str],
+    step_s: float,
+    scale_first: bool,
+) -> dict[str, Any]:
+    if name not in TERMS:
+        raise UserError(
+            f"{path}: observations: no term {name!r} is known.{suggestion(name, list(TERMS))}"
+            " Write a mapping for it (robo-rl import --template)."
+        )
+    key, parameters = f"observations.{name}", said.get("params") or {}
+    signal, relative = TERMS[name]
+    term: dict[str, Any] = {"signal": signal, "name": name}
+    size = {"last_action": len(names), "clock": 2}.get(signal, 3)
+    if signal.startswith("joint"):
+        ids = (parameters.get("asset_cfg") or {}).get("joint_ids")
+        if isinstance(ids, list):
+            if any(not 0 <= int(i) < len(names) for i in ids):
+                raise UserError(f"{path}: {key}.params.asset_cfg.joint_ids: {ids} of {len(names)}.")
+            term["joints"] = [names[int(i)] for i in ids]
+        size = len(term.get("joints", names))
+    if relative:
+        term["minus"] = "default"
+    if signal == "clock":
+        period_s = float(need(parameters, "period", path))
+        term |= {
+            "period_s": period_s,
+            "phase": step_s / period_s,
+            "waves": [{"function": "sin"}, {"function": "cos"}],
+        }
+    if said.get("scale") is not None:
+        term["scale"] = numbers(said["scale"], size, f"{key}.scale", path)
+    if said.get("clip") is not None:
+        term["clip"] = _clip(path, key, said["clip"], term.get("scale"), scale_first)
+    term["history"] = max(1, int(said.get("history_length") or 1))
+    return term
+
+
+def _clip(
+    path: Path, key: str, clip: Any, scale: list[float] | None, scale_first: bool
+) -> list[float]:
+    """Between which values a term is kept before its scale."""
+    low, high = numbers(clip, 2, f"{key}.clip", path)
+    if not scale_first or scale is None:
+        return [low, high]
+    if len(set(scale)) != 1 or scale[0] <= 0:
+        raise UserError(f"{path}: {key}: clipped after scales that differ: write a mapping.")
+    return [low / scale[0], high / scale[0]]
 
 
 def _command(path: Path, data: dict[str, Any], source: Source) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A mapping compiled against a robot: the arrays of a Wiring."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
@@ -44,15 +44,17 @@ def compile_mapping(
     rows = [row for term in made.terms for row in term.rows(where)]
     outputs = len(mapping.driven)
     offset, scale = targets(mapping)
+    limits = _limits(mapping)
     output, gain, rest, lows, highs = [], [], [], [], []
     for joint, neutral, span, bottom, top in actuators:
         driven = joint in mapping.driven
         output.append(mapping.driven.index(joint) if driven else outputs)
         gain.append(scale[joint] / span if driven else 0.0)
         rest.append(((offset[joint] if driven else neutral) - neutral) / span)
-        lows.append((bottom - neutral) / span)
-        highs.append((top - neutral) / span)
-    low, high = _action_clip(mapping, outputs)
+        least, most = limits.get(joint, (-np.inf, np.inf))
+        lows.append((max(bottom, least) - neutral) / span)
+        highs.append((min(top, most) - neutral) / span)
+    low, high = _pairs(mapping.action.clip, outputs, "action.clip")
     columns = [np.asarray(column, np.float64) for column in zip(*rows, strict=True)]
     return Wired(
         layout,
@@ -77,14 +79,21 @@ def compile_mapping(
     )
 
 
-def _action_clip(mapping: Mapping, outputs: int) -> tuple[np.ndarray, np.ndarray]:
-    clip = mapping.action.clip
-    if clip is None:
-        return np.full(outputs, -np.inf, np.float64), np.full(outputs, np.inf, np.float64)
-    pairs = np.asarray(clip, np.float64)
-    pairs = np.broadcast_to(pairs, (outputs, 2)) if pairs.ndim == 1 else pairs
-    if pairs.shape != (outputs, 2):
-        raise UserError(f"action.clip: {len(pairs)} pairs for {outputs} outputs.")
+def _limits(mapping: Mapping) -> dict[str, tuple[float, float]]:
+    """Between which values the target of each driven joint stays."""
+    names = mapping.driven
+    low, high = _pairs(mapping.action.limits, len(names), "action.limits")
+    return {n: (float(a), float(b)) for n, a, b in zip(names, low, high, strict=True)}
+
+
+def _pairs(given: Any, count: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends [count] of one pair for all or a pair each."""
+    if given is None:
+        return np.full(count, -np.inf, np.float64), np.full(count, np.inf, np.float64)
+    pairs = np.asarray(given, np.float64)
+    pairs = np.broadcast_to(pairs, (count, 2)) if pairs.ndim == 1 else pairs
+    if pairs.shape != (count, 2):
+        raise UserError(f"{what}: {len(pairs)} pairs for {count} outputs.")
     return np.array(pairs[:, 0]), np.array(pairs[:, 1])
 
 

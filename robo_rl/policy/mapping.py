@@ -82,13 +82,14 @@ class Observation(Model):
 
 
 class Action(Model):
-    """What the output drives: target = offset + scale * clipped output, joint by joint."""
+    """What the output drives: target = offset + scale * clipped output, within limits."""
 
     drives: Literal["position", "velocity", "torque"] = "position"
     joints: tuple[str, ...] | None = None  # in the order of the output; `joints` if left out
     scale: PerJoint = 1.0
     offset: Literal["default"] | PerJoint = "default"
-    clip: Pair | tuple[Pair, ...] | None = None
+    clip: Pair | tuple[Pair, ...] | None = None  # of the output; last_action sees it
+    limits: Pair | tuple[Pair, ...] | None = None  # of the target; last_action sees none of it
 
 
 class Drives(Model):
