@@ -86,7 +86,7 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
     source.assume("rates.integrator", "implicitfast: gains act as implicit drives, as in training")
     source.read("drives.stiffness", path, "stiffness, in the order of the motors")
     source.read("drives.damping", path, "damping, in the order of the motors")
-    _infer_armature(source, by_name)
+    infer_armature(source, by_name)
     return source
 
 
@@ -109,7 +109,7 @@ def _motors(path: Path, data: dict[str, Any], motors: tuple[str, ...], source: S
     )
 
 
-def _infer_armature(source: Source, gains: dict[str, dict[str, float]]) -> None:
+def infer_armature(source: Source, gains: dict[str, dict[str, float]]) -> None:
     """The rotor inertia behind gains that were chosen by mjlab's rule, where they were."""
     stiffness, damping = gains["stiffness"], gains["damping"]
     expected = {n: 2 * DAMPING_RATIO * k / NATURAL_RADPS for n, k in stiffness.items()}

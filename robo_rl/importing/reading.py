@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from robo_rl import content
 from robo_rl.errors import UserError
-from robo_rl.importing import deploy_yaml, unitree_gym
+from robo_rl.importing import deploy_yaml, io_descriptors, mjlab_onnx, unitree_gym
 from robo_rl.importing.source import Joints, Source, read_data
 from robo_rl.policy import external
 from robo_rl.policy.external import External, ExternalProgram, load_function, takes_state
@@ -59,6 +59,10 @@ def gather(asked: Asked) -> Gathered:
     if path.suffix in YAML and path.is_file():
         return _from_yaml(asked, path)
     if asked.mapping is None and asked.env is None:
+        if path.suffix.lower() == ".onnx" and path.is_file():
+            metadata = onnx.metadata(path)
+            if mjlab_onnx.fits(metadata):
+                return _from_metadata(asked, path, metadata)
         raise UserError(
             f"import {asked.source}: how this policy is wired to its robot is said nowhere: give"
             " mapping=FILE (robo-rl import --template writes one to fill in), or env=NAME where it"
@@ -86,17 +90,27 @@ def _from_yaml(asked: Asked, path: Path) -> Gathered:
         source.read("robot", path, "xml_path")
         source.robot, source.policy = robot, asked.policy or policy
         return _complete(asked, source, published)
-    if deploy_yaml.fits(data):
-        robot = _needed(asked.robot, "robot=MJCF|URDF", path)
-        published = read_published(robot, asked.base)
-        source = deploy_yaml.read(path, data, Joints(published.model))
-        source.robot, source.policy = robot, asked.policy
-        return _complete(asked, source, published)
+    for reader in (deploy_yaml, io_descriptors):
+        if reader.fits(data):
+            robot = _needed(asked.robot, "robot=MJCF|URDF", path)
+            published = read_published(robot, asked.base)
+            source = reader.read(path, data, Joints(published.model))
+            source.robot, source.policy = robot, asked.policy
+            return _complete(asked, source, published)
     raise UserError(
         f"{path}: no deployment file that is known: neither the config of unitree_rl_gym"
         " (policy_path, kps, ...), nor the deploy.yaml of unitree_rl_lab (joint_ids_map,"
-        f" observations, ...), nor a mapping (format: {FORMAT})."
+        " observations, ...), nor Isaac Lab's IO_descriptors.yaml (articulations, actions, ...),"
+        f" nor a mapping (format: {FORMAT})."
     )
+
+
+def _from_metadata(asked: Asked, path: Path, metadata: dict[str, str]) -> Gathered:
+    robot = _needed(asked.robot, "robot=MJCF|URDF", path)
+    published = read_published(robot, asked.base)
+    source = mjlab_onnx.read(path, metadata, Joints(published.model))
+    source.robot, source.policy = robot, asked.policy or str(path)
+    return _complete(asked, source, published)
 
 
 def _needed(given: Any, word: str, path: Path | str) -> Path:

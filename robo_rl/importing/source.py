@@ -42,7 +42,7 @@ class Source:
 
 
 class Joints:
-    """The joints of a robot's model in the two orders that sources count in."""
+    """The joints of a robot's model in the two orders that sources count in, and its sensors."""
 
     def __init__(self, model: mujoco.MjModel):
         kinds = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
@@ -54,6 +54,13 @@ class Joints:
                 name = model.joint(int(model.actuator_trnid[i, 0])).name
                 if name in self.in_tree and name not in driven:
                     driven.append(name)
+        self.driven = tuple(driven)
+        self.ranges = {
+            model.joint(j).name: tuple(map(float, model.jnt_range[j]))
+            for j in found
+            if model.jnt_limited[j]
+        }
+        self.sensors = tuple(model.sensor(i).name for i in range(model.nsensor))
         self.of_motors = tuple(driven) if len(driven) == len(self.in_tree) else self.in_tree
         self.has_motors = bool(driven)
 

@@ -57,12 +57,6 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
     control_hz = 1.0 / (step_s * int(steps))
     plain = 9 + 3 * count
     declared = int(need(data, "num_obs", path))
-    if declared == plain + 3:
-        raise UserError(
-            f"{path}: num_obs is {declared}: with a base velocity of 3 numbers. Where in the"
-            " observation it stands, and whether it is the base's or the world's, this file does"
-            " not say. Write a mapping (robo-rl import --template)."
-        )
     if declared not in (plain, plain + 2):
         raise UserError(
             f"{path}: num_obs is {declared}; gyro, gravity, command, {count} angles, velocities and"
