@@ -56,6 +56,7 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
     motors = joints.of_motors
     to_motor = _motors(path, data, motors, source)
     names = [motors[i] for i in to_motor]
+    others = [name for name in motors if name not in names]
     count = len(names)
     step_s = float(need(data, "step_dt", path))
     default = numbers(need(data, "default_joint_pos", path), count, "default_joint_pos", path)
@@ -69,8 +70,9 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
     action, drives = _action(path, data, names, source)
     source.mapping = {
         "describe": f"read from {path.name} of the unitree_rl_lab family",
-        "joints": names,
-        "default": default,
+        "joints": [*names, *others],
+        "default": [*default, *(0.0 for _ in others)],
+        "hold": dict.fromkeys(others, 0.0),
         "rates": {"control_hz": 1.0 / step_s, "integrator": "implicitfast"},
         "start": {"pose": "default"},
         "observation": _observation(path, data, names, step_s, source),
@@ -79,6 +81,8 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
         "command": _command(path, data, source),
     }
     source.read("joints", path, "joint_ids_map")
+    if others:
+        source.assume("joints beside the policy", f"{', '.join(others)} held at 0 with their gains")
     order = "the model's actuators" if joints.has_motors else "the joints in the model's tree"
     source.assume("order of the motors", f"that of {order}")
     source.read("default", path, "default_joint_pos")
@@ -220,7 +224,9 @@ def _term(
             if any(not 0 <= int(i) < len(names) for i in ids):
                 raise UserError(f"{path}: {key}.params.asset_cfg.joint_ids: {ids} of {len(names)}.")
             term["joints"] = [names[int(i)] for i in ids]
-        size = len(term.get("joints", names))
+        else:
+            term["joints"] = names
+        size = len(term["joints"])
     if relative:
         term["minus"] = "default"
     if signal == "clock":

@@ -84,7 +84,7 @@ def compiled(model, said):
 
 def test_lists_are_in_the_policys_order_and_gains_in_that_of_the_motors(reading):
     said = reading().mapping
-    assert said["joints"] == ["FL", "FR", "RL", "RR"]
+    assert said["joints"] == ["FL", "FR", "RL", "RR"] and not said["hold"]
     assert said["default"] == [0.1, 0.2, 0.3, 0.4]
     assert said["drives"]["stiffness"] == {"FR": 10.0, "FL": 20.0, "RR": 30.0, "RL": 40.0}
     assert said["rates"]["control_hz"] == 50.0
@@ -147,3 +147,18 @@ def test_a_gait_clock_has_moved_by_a_step_when_it_is_first_seen(reading):
 def test_an_unknown_term_says_what_is_close(reading):
     with pytest.raises(UserError, match="joint_pos_real.*'joint_pos_rel'"):
         reading({"observations.joint_pos_real": {"params": {}}})
+
+
+def test_motors_that_the_policy_does_not_know_are_held_and_it_is_said(reading, model):
+    action = {"scale": [0.25] * 2, "offset": [0.1, 0.2], "clip": None, "joint_ids": None}
+    source = reading(
+        {
+            "joint_ids_map": [3, 0],
+            "default_joint_pos": [0.1, 0.2],
+            "actions": {"JointPositionAction": action},
+        }
+    )
+    said = source.mapping
+    assert said["hold"] == {"FL": 0.0, "RR": 0.0} and said["action"]["joints"] == ["RL", "FR"]
+    assert "FL, RR" in source.said["joints beside the policy"]
+    assert len(compiled(model, said).wiring.place) == 3 * (3 + 2 + 2)
