@@ -2,9 +2,10 @@
 
 python benchmarks/public_policies.py FOLDER [episodes=14] [levels=3] [suite_episodes=64] [out=DIR]
 
-A policy is a deployment file that names its robot (unitree_rl_gym), a deploy.yaml beside scene.xml
-and policy.onnx, or a mapping of robo-rl (*.mapping.yaml, here or in benchmarks/mappings) that names
-robot and policy relative to the folder. golden/NAME.npz is compared with where it is there.
+suite_episodes=0 leaves the suite out, episodes=0 the gap study. A policy is a deployment file that
+names its robot (unitree_rl_gym), a deploy.yaml beside scene.xml and policy.onnx, or a mapping in
+benchmarks/mappings that names robot and policy relative to the folder. golden/NAME.npz is compared
+with where it is there.
 """
 
 import sys
@@ -64,22 +65,25 @@ def judged(name: str, folder: Path, out: Path, asked: dict[str, int]) -> dict[st
     said = files.plain(read_data(out / "import.json"))
     row: dict[str, Any] = {"name": name, "trial": said["trial"], "golden": said["golden"]}
     row["response"] = {r["axis"]: r["least_followed"] for r in said["response"]}
-    result = study.study(out, None, episodes=asked["suite_episodes"] or None)
-    study_report.write(result, out / "safety" / result.suite.name, f"robo-rl safety {out}")
-    row["gate"], row["why"] = str(result.gate), result.why
+    row |= {"gate": "not run", "why": "", "breaks_first": "not run", "margins": {}}
+    if asked["suite_episodes"]:
+        result = study.study(out, None, episodes=asked["suite_episodes"])
+        study_report.write(result, out / "safety" / result.suite.name, f"robo-rl safety {out}")
+        row["gate"], row["why"] = str(result.gate), result.why
     table = wiring.wiring(out)
     wiring_report.write(table, out / wiring_report.FOLDER, f"robo-rl wiring {out}")
     row["wiring"] = {
         o: sum(r.outcome == o for r in table.rows) for o in ("falls", "worse", "nothing")
     }
     row["silent"] = [r.mistake for r in table.rows if r.grade == "RED"]
-    swept = gap.gap(out, None, episodes=asked["episodes"], levels=asked["levels"])
-    gap_report.write(swept, out / "gap", f"robo-rl gap {out}")
-    row["breaks_first"] = gap_report.breaks_first(swept)
-    row["margins"] = {
-        s.name: {"margin": list(s.margin) if s.margin else None, "grade": str(s.verdict)}
-        for s in swept.sweeps
-    }
+    if asked["episodes"]:
+        swept = gap.gap(out, None, episodes=asked["episodes"], levels=asked["levels"])
+        gap_report.write(swept, out / "gap", f"robo-rl gap {out}")
+        row["breaks_first"] = gap_report.breaks_first(swept)
+        row["margins"] = {
+            s.name: {"margin": list(s.margin) if s.margin else None, "grade": str(s.verdict)}
+            for s in swept.sweeps
+        }
     row["rate"] = rate(out)
     return row
 
@@ -94,7 +98,8 @@ def rate(run: Path) -> dict[str, float]:
     began = time.perf_counter()
     track = rollout(env, policy, keys, injections)
     ours = float(track.length.sum()) * env.engine.substeps / (time.perf_counter() - began)
-    return {"suite": ours, "raw": raw_rate(env, track), "ratio": ours / raw_rate(env, track)}
+    raw = raw_rate(env, track)
+    return {"suite": ours, "raw": raw, "ratio": ours / raw}
 
 
 def raw_rate(env: Any, track: Any) -> float:

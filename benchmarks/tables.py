@@ -259,8 +259,65 @@ def peers_tests(data) -> list[str]:
     return lines + table("peer", *kinds, rows=rows)
 
 
+def public_policies(data) -> list[str]:
+    lines = ["## Public policies", ""]
+    lines += [
+        "`python benchmarks/public_policies.py FOLDER`: each imported as its authors describe"
+    ]
+    lines += [
+        "it; 20 s at its initial command, undisturbed; golden: largest difference of observation"
+    ]
+    lines += [
+        "and action from golden data over 50 control steps, closed in double precision; wiring:"
+    ]
+    lines += [
+        "mistakes that make it fall / make it worse / do nothing in 10 s; rate: physics steps a"
+    ]
+    lines += [
+        f"second of a suite over those of raw mujoco.batch. Machine: {data['versions']['machine']}.",
+        "",
+    ]
+    rows = []
+    for r in data["policies"]:
+        trial, golden = r["trial"], r["golden"]
+        speed = f"{trial['velocity_b_mps'][0]:.3f} of {trial['command'][0]:g}"
+        largest = (
+            max(golden["observation"], golden["action"], golden["network"]) if golden else None
+        )
+        rows.append(
+            (
+                r["name"],
+                speed,
+                "yes" if trial["fell"] else "no",
+                "not given" if largest is None else f"{largest:.1e}",
+                ", ".join(
+                    f"{a}: {'none' if v is None else f'{v:.2g}'}" for a, v in r["response"].items()
+                ),
+                " / ".join(str(n) for n in r["wiring"].values()),
+                r["gate"],
+                f"{r['rate']['ratio']:.2f}",
+            )
+        )
+    columns = (
+        "policy",
+        "m/s forward",
+        "fell",
+        "golden",
+        "followed from",
+        "wiring",
+        "suite",
+        "rate",
+    )
+    return lines + table(*columns, rows=rows)
+
+
+def _least(size: float | None) -> str:
+    return "none" if size is None else f"{size:.2g}"
+
+
 WRITERS = {
     "peers-tests": peers_tests,
+    "public-policies": public_policies,
     "mutants": mutants,
     "regression": regression,
     "replays": replays,

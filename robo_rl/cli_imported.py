@@ -31,6 +31,10 @@ def import_run(
 
     robo-rl import deploy.yaml robot=scene.xml policy=policy.onnx out=RUN     (unitree_rl_lab)
 
+    robo-rl import IO_descriptors.yaml robot=scene.xml policy=policy.onnx out=RUN  (Isaac Lab)
+
+    robo-rl import policy.onnx robot=scene.xml out=RUN     (mjlab: its metadata is in the file)
+
     robo-rl import policy.onnx robot=scene.xml mapping=mapping.yaml out=RUN   (anything else)
 
     robo-rl import model.zip env=hopper out=RUN     (trained on an environment of the suite)

@@ -57,7 +57,9 @@ def summary(trial: Trial | None, golden: Golden | None) -> str:
         asked = ", ".join(f"{value:g}" for value in trial.command)
         forward, sideways = trial.velocity_b_mps
         ended = (
-            f"fell after {trial.seconds:g} s" if trial.fell else f"stood for {trial.seconds:g} s"
+            f"fell after {trial.seconds:g} s"
+            if trial.fell
+            else f"stayed up for {trial.seconds:g} s"
         )
         words.append(
             f"At the command ({asked}) it {ended}, moving at {forward:.3f} m/s forward,"

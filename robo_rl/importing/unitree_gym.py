@@ -57,6 +57,12 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
     control_hz = 1.0 / (step_s * int(steps))
     plain = 9 + 3 * count
     declared = int(need(data, "num_obs", path))
+    if declared == plain + 3:
+        raise UserError(
+            f"{path}: num_obs is {declared}, three more than gyro, gravity, command and {count}"
+            " angles, velocities and actions: a base velocity? Its place and frame are not said."
+            " Write a mapping (robo-rl import --template)."
+        )
     if declared not in (plain, plain + 2):
         raise UserError(
             f"{path}: num_obs is {declared}; gyro, gravity, command, {count} angles, velocities and"
