@@ -103,7 +103,7 @@ def rate(run: Path) -> dict[str, float]:
 
 
 def raw_rate(env: Any, track: Any) -> float:
-    """mujoco.batch alone: the same number of robots, in the states in which the policy left them."""
+    """mujoco.batch alone: as many robots, in the states in which the policy left them."""
     model = env.robot.model
     sims = batch.Batch(model, nsim=BLOCK, nthread=2)
     qpos, qvel = env.engine.unpack(np.asarray(track.finish.physics_state))

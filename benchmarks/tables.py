@@ -274,7 +274,8 @@ def public_policies(data) -> list[str]:
         "mistakes that make it fall / make it worse / do nothing in 10 s; rate: physics steps a"
     ]
     lines += [
-        f"second of a suite over those of raw mujoco.batch. Machine: {data['versions']['machine']}.",
+        "second of a suite over those of raw mujoco.batch.",
+        f"Machine: {data['versions']['machine']}.",
         "",
     ]
     rows = []
