@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROOMS := $(addprefix robo_rl.,api errors verdicts registry engines robots injection rewards envs policy scenarios \
-	rollouts report interop safety_eval sim2real training)
+	rollouts report importing interop safety_eval sim2real training)
 
 .PHONY: demo test install lint types wheel docs bench clean
 
