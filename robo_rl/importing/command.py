@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from importlib.resources import files as resources
 from pathlib import Path
@@ -94,7 +95,11 @@ def run(request: Asked, words: str, on_progress: Callable[[int, int], None] | No
         trial, responses = trials.trial(made.env, made.policy, command.initial, ranges, on_progress)
     if request.golden is not None:
         given = as_given(str(made.source.policy), made.policy.network)
-        golden = trials.against_golden(made.env, made.policy, request.golden, given)
+        try:
+            golden = trials.against_golden(made.env, made.policy, request.golden, given)
+        except UserError:
+            shutil.rmtree(request.out, ignore_errors=True)  # whole, or not at all
+            raise
     path = page.write(made, trial, responses, golden, words)
     assumed = [f"{entry}: {why}" for entry, why in made.source.said.items() if is_assumed(why)]
     lines = [*assumed, *made.warnings, *made.assumed]

@@ -55,6 +55,15 @@ def gather(asked: Asked) -> Gathered:
 
     Raises UserError for what is missing, unknown or does not add up.
     """
+    try:
+        return _gather(asked)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise UserError(
+            f"{asked.source}: a value in it is of the wrong kind: {type(error).__name__}: {error}."
+        ) from error
+
+
+def _gather(asked: Asked) -> Gathered:
     path = Path(asked.source)
     if path.suffix in YAML and path.is_file():
         return _from_yaml(asked, path)

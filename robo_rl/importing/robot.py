@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
-from robo_rl import files
-from robo_rl.errors import UserError
+from robo_rl import content, files
+from robo_rl.errors import UserError, lookup
 from robo_rl.importing.source import Source
 from robo_rl.policy.compiling import Actuator
 from robo_rl.policy.mapping import Mapping, default_pose, per_joint, targets
@@ -55,8 +55,8 @@ def build(folder: Path, stem: str, published: Published, mapping: Mapping, sourc
     robot = made.robot_file()
     task, rewards = made.task_file(), made.rewards_file()
     parts = [files.plain(x) for x in (robot, task, rewards)]
-    content = {path: files.file_digest(p) for path, p in sorted(published.files.items())}
-    digest = files.digest_of({"parts": parts, "files": content}, {})
+    sources = {path: files.file_digest(p) for path, p in sorted(published.files.items())}
+    digest = files.digest_of({"parts": parts, "files": sources}, {})
     safe = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "robot"
     name = f"{safe}-{digest[:8]}"
     task["rewards"] = name
@@ -132,6 +132,9 @@ class _Robot:
         """task.yaml of it; call after robot_file."""
         rates = self.mapping.rates
         assert rates
+        if self.mapping.suite and not self.mapping.suite.endswith(".yaml"):
+            known = content.files("safety_eval")
+            lookup(known, self.mapping.suite, kind="suite", where="mapping")
         common = {
             "task": self.mapping.task,
             "describe": self.mapping.describe or "an imported policy",
@@ -222,6 +225,7 @@ class _Robot:
         if not acts:
             return Motor(False, 0.0, 0.0, limit, -np.inf, np.inf) if limit else None
         act = acts[0]
+        self._demand_plain(joint, acts)
         gain, bias = float(model.actuator_gainprm[act, 0]), model.actuator_biasprm[act]
         gear = float(model.actuator_gear[act, 0])
         servo = bool(bias[1] < 0 and np.isclose(bias[1], -gain))
@@ -239,6 +243,23 @@ class _Robot:
                 raise UserError(f"actuator of joint {joint!r}: a servo with gear {gear:g}.")
             return Motor(True, gain, float(abs(bias[2])), limit, low, high)
         return Motor(False, 0.0, 0.0, limit, low, high)
+
+    def _demand_plain(self, joint: str, acts: list[int]) -> None:
+        """Raises UserError for what a drive of ours would silently leave out."""
+        model, act = self.model, acts[0]
+        low, high = model.actuator_forcerange[act]
+        said = self.mapping.drives.limit is not None
+        why = {
+            "several actuators act on it": len(acts) > 1,
+            "its actuator has dynamics (dyntype) of its own": int(model.actuator_dyntype[act]) != 0,
+            "its actuator has a constant bias": model.actuator_biasprm[act, 0] != 0.0,
+            f"its force range [{low:g}, {high:g}] is not symmetric: give drives.limit": bool(
+                model.actuator_forcelimited[act] and not np.isclose(low, -high) and not said
+            ),
+        }
+        for reason, holds in why.items():
+            if holds:
+                raise UserError(f"joint {joint!r}: {reason}; that is not carried over.")
 
     def _drives(self) -> list[dict[str, Any]]:
         """A drive for each joint, in the order that the compiled model will have actuators in."""
@@ -261,6 +282,8 @@ class _Robot:
                 made.append(self._limp(joint))
             else:
                 kind = self.mapping.action.drives if driven else "position"
+                if not driven and joint not in self.mapping.hold:
+                    self.source.assume(f"joint {joint}", "not driven by the policy: held at home")
                 size = abs(scale.get(joint, 0.0)) if driven else 0.0
                 made.append(self._drive(joint, kind, given, offset.get(joint, 0.0), size))
             servo = self.motors[joint] if made[-1]["kind"] == "position" else None

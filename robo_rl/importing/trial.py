@@ -23,7 +23,8 @@ TRIAL_S = 20.0
 SETTLE_SHARE = 0.2  # of an episode, before its means begin
 LEVELS = 9  # of commands, an axis
 FOLLOWED = 0.5  # share of a command that counts as followed
-GOLDEN_STEPS, GOLDEN_TOLERANCE = 50, 1e-4
+GOLDEN_STEPS, GOLDEN_TOLERANCE, LEAST_GOLDEN = 50, 1e-4, 10
+GOLDEN_ARRAYS = ("observation", "action", "qpos", "qvel")
 AXES = ("forward", "sideways", "turn")
 UNITS = ("m/s", "m/s", "rad/s")
 Command = tuple[float, float, float]
@@ -86,7 +87,7 @@ class Golden(NamedTuple):
     @property
     def equal(self) -> bool:
         """Whether nothing differs by more than GOLDEN_TOLERANCE."""
-        return max(self.observation, self.action, self.network) <= GOLDEN_TOLERANCE
+        return bool(np.max([self.observation, self.action, self.network]) <= GOLDEN_TOLERANCE)
 
     def said(self) -> dict[str, Any]:
         """As import.json has it."""
@@ -174,7 +175,7 @@ def against_golden(env: Environment, policy: Policy, path: Path, given: AnyNetwo
     amplifies the last bit of single precision beyond any tolerance within a second.
     """
     data = files.read_arrays(path)
-    for key in ("observation", "action", "qpos", "qvel"):
+    for key in GOLDEN_ARRAYS:
         if key not in data:
             raise UserError(f"{path}: no array named {key!r}; it holds {', '.join(data)}.")
     program = policy.program
@@ -186,7 +187,12 @@ def against_golden(env: Environment, policy: Policy, path: Path, given: AnyNetwo
             f"{path}: qpos {data['qpos'].shape} and qvel {data['qvel'].shape}; the model has"
             f" {model.nq} and {model.nv} numbers."
         )
-    steps = min(GOLDEN_STEPS, len(data["action"]))
+    steps = min(GOLDEN_STEPS, *(len(data[key]) for key in GOLDEN_ARRAYS))
+    if steps < LEAST_GOLDEN:
+        raise UserError(f"{path}: {steps} control steps: at least {LEAST_GOLDEN} show anything.")
+    outputs = program.layout.outputs
+    if data["action"].shape[1:] != (outputs,) or data["observation"].ndim != 2:
+        raise UserError(f"{path}: action {data['action'].shape}: [T, {outputs}] was expected.")
     if data["observation"].shape[1] != len(policy.wired.wiring.place):
         raise UserError(
             f"{path}: observations of {data['observation'].shape[1]} numbers; the mapping makes"

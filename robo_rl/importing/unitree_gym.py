@@ -106,6 +106,12 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
     order = "gyro, gravity, command, joint angles, joint velocities, last action"
     source.assume("observation order", f"{order}, as deploy_mujoco.py of this family has it")
     source.assume("joints", "the model's own order, as deploy_mujoco.py reads qpos[7:]")
+    if joints.of_motors != names:
+        source.assume(
+            "order of the motors",
+            "the model's actuators are in another order than its joints: each torque goes to the"
+            " joint it was computed for, while deploy_mujoco.py writes them by number",
+        )
     source.assume(
         "start",
         "the model's zero pose, then one control period at the default angles, as deploy_mujoco.py"

@@ -18,6 +18,7 @@ import numpy as np
 
 import robo_rl
 from robo_rl.envs.step import Environment
+from robo_rl.envs.tasks import declared
 from robo_rl.errors import UserError
 from robo_rl.files import digest
 from robo_rl.policy.networks import Network
@@ -53,6 +54,7 @@ def _described(env: Environment) -> dict[str, Any]:
             )
         ],
         "model_sha256": model_digest(env.robot.model),
+        "task_sha256": declared.digest(env.name),
         "versions": versions(),
     }
 
@@ -76,6 +78,8 @@ def mismatches(stored: Mapping[str, Any], env: Environment) -> list[str]:
     for key in ("env", "reward", "control_hz", "physics_hz", "episode_steps"):
         if stored.get(key) != now[key]:
             found.append(f"{key} {stored.get(key)!r}, now {now[key]!r}")
+    if stored.get("task_sha256") != now["task_sha256"] and "task_sha256" in stored:
+        found.append("task.yaml or the reward file of its robot was changed since it was imported")
     for key in ("observation", "action"):
         found += _table_mismatches(key, stored.get(key), now[key])
     if stored.get("model_sha256") != now["model_sha256"]:

@@ -35,7 +35,7 @@ SIGNALS = {  # signal -> (size, meaning); -1: one per joint
 class Model(BaseModel):
     """A part of the mapping: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Wave(Model):
@@ -122,7 +122,7 @@ class Start(Model):
     keyframe: str | None = None
     height_m: float | None = None  # of the base; set down on the ground if left out
     hold_s: float = Field(
-        default=0.0, ge=0
+        default=0.0, ge=0, le=10
     )  # the drives hold the default pose so long before the policy
 
 
@@ -133,6 +133,14 @@ class Command(Model):
     forward_mps: Pair = (-0.5, 1.0)
     sideways_mps: Pair = (-0.3, 0.3)
     turn_radps: Pair = (-0.5, 0.5)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Command":
+        for key in ("forward_mps", "sideways_mps", "turn_radps"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"{key} {[low, high]}: the lower end comes first")
+        return self
 
 
 class Normaliser(Model):
@@ -177,7 +185,32 @@ class Mapping(Model):
             for key in ("rates", "observation", "joints"):
                 if not getattr(self, key):
                     raise ValueError(f"{key} is missing: it is said nowhere and cannot be guessed")
+        for where, names in self._listed().items():
+            if len(set(names)) < len(names):
+                twice = sorted({n for n in names if names.count(n) > 1})
+                raise ValueError(f"{where}: {', '.join(twice)} is listed twice")
+        if both := sorted(set(self.hold) & set(self.driven)):
+            raise ValueError(f"hold: {', '.join(both)} is driven by the policy")
+        for where, clips in self._clips().items():
+            if any(low >= high for low, high in clips):
+                raise ValueError(f"{where}: the lower end comes first")
         return self
+
+    def _listed(self) -> dict[str, tuple[str, ...]]:
+        """Every list of joints, by where it stands."""
+        terms = self.observation.terms if self.observation else ()
+        own = {f"observation.terms.{i}.joints": t.joints for i, t in enumerate(terms) if t.joints}
+        return {"joints": self.joints, "action.joints": self.action.joints or (), **own}
+
+    def _clips(self) -> dict[str, list[tuple[float, float]]]:
+        """Every clip, by where it stands."""
+        terms = self.observation.terms if self.observation else ()
+        found = {f"observation.terms.{i}.clip": [t.clip] for i, t in enumerate(terms) if t.clip}
+        clip = self.action.clip
+        if clip is not None:
+            pairs = clip if isinstance(clip[0], tuple) else (clip,)
+            found["action.clip"] = [(float(a), float(b)) for a, b in pairs]  # type: ignore[misc]
+        return found
 
     @property
     def driven(self) -> tuple[str, ...]:
@@ -205,11 +238,19 @@ def default_pose(mapping: Mapping) -> dict[str, float]:
     return {name: pose.get(name, 0.0) for name in mapping.joints} | mapping.hold
 
 
+def _of_all(given: PerJoint, joints: tuple[str, ...], where: str) -> dict[str, float]:
+    """per_joint(), for what every joint needs."""
+    found = per_joint(given, joints, where)
+    if missing := [name for name in joints if name not in found]:
+        raise UserError(f"{where}: nothing is said for {', '.join(missing)}.")
+    return found
+
+
 def targets(mapping: Mapping) -> tuple[dict[str, float], dict[str, float]]:
     """(offset, scale) of each driven joint's target, in the unit of what is driven."""
     names, pose = mapping.driven, default_pose(mapping)
-    scale = per_joint(mapping.action.scale, names, "action.scale")
+    scale = _of_all(mapping.action.scale, names, "action.scale")
     if mapping.action.offset == "default":
         rests = mapping.action.drives == "position"
         return {n: pose.get(n, 0.0) if rests else 0.0 for n in names}, scale
-    return per_joint(mapping.action.offset, names, "action.offset"), scale
+    return _of_all(mapping.action.offset, names, "action.offset"), scale

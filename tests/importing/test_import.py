@@ -114,6 +114,12 @@ def test_wiring_mistakes_that_a_network_of_zeros_cannot_feel_do_nothing(standing
         ({"joint": []}, "joint: no such key"),
         ({"joints": ["FR_hipp"]}, "no joint named 'FR_hipp'"),
         ({"default": [0.0, 0.9]}, "default: 2 values for 12 joints"),
+        ({"joints": ["FR_hip", "FR_hip"]}, "FR_hip is listed twice"),
+        ({"action": {"scale": float("nan")}}, "finite number"),
+        ({"action": {"clip": [1.0, -1.0]}}, "the lower end comes first"),
+        ({"command": {"forward_mps": [1.0, -1.0]}}, "the lower end comes first"),
+        ({"start": {"hold_s": 1.0e9}}, "less than or equal to 10"),
+        ({"suite": "nosuch"}, "no suite named 'nosuch'"),
         ({"start": {"pose": "keyframe", "keyframe": "sitting"}}, "no keyframe 'sitting'"),
         ({"observation": {"terms": [{"signal": "command"}]}}, "takes 18 numbers and the"),
         (
@@ -154,3 +160,35 @@ def test_a_moved_run_is_what_it_was_and_a_changed_one_is_refused(standing, place
     robot.rename(renamed)
     done = as_a_process("checklist", changed, cwd=tmp_path)
     assert done.returncode == 64 and "no environment named" in done.stderr
+
+
+ACTUATORS = {
+    "dynamics": ('kp="35"', 'kp="35" timeconst="0.06"', "dynamics (dyntype) of its own"),
+    "two": (
+        "</actuator>",
+        '<velocity joint="j" kv="1"/></actuator>',
+        "several actuators act on it",
+    ),
+    "one-sided": ('kp="35"', 'kp="35" forcerange="-35 8"', "is not symmetric"),
+}
+
+
+@pytest.mark.parametrize("kind", ACTUATORS)
+def test_what_a_drive_would_leave_out_of_the_models_actuator_is_refused(kind, place, tmp_path):
+    old, new, said = ACTUATORS[kind]
+    model = """<mujoco><worldbody><geom type="plane" size="5 5 1"/><body name="b" pos="0 0 1">
+    <joint name="j" axis="0 1 0"/><geom size="0.1"/></body></worldbody>
+    <actuator><position joint="j" kp="35" ctrlrange="-1 1"/></actuator></mujoco>"""
+    (tmp_path / "arm.xml").write_text(model.replace(old, new))
+    given = {
+        "format": "robo_rl.mapping/1",
+        "task": "hold",
+        "joints": ["j"],
+        "rates": {"control_hz": 50},
+        "observation": {"terms": [{"signal": "joint_position"}]},
+    }
+    (tmp_path / "m.yaml").write_text(yaml.safe_dump(given))
+    linear(tmp_path / "still.onnx", 1, 1)
+    done = here("import", "m.yaml", "robot=arm.xml", "policy=still.onnx", "out=run", cwd=tmp_path)
+    assert done.returncode == 64, done.stdout
+    assert said in done.stderr

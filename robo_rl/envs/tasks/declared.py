@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from robo_rl import content
+from robo_rl import content, files
 from robo_rl.engines.base import Array
 from robo_rl.envs.mdp import ENTRIES, Entry, Mdp, ObservationTerm, Termination
 from robo_rl.envs.terms import goals, resets
@@ -75,12 +75,24 @@ class TaskFile(Model):
 
 def found() -> dict[str, Entry]:
     """The tasks that files declare, by the name of their robot."""
-    files = {
+    paths = {
         path.parent.name: path
         for place in reversed(content.folders("envs"))
         for path in sorted(place.glob(f"*/{TASK}"))
     }
-    return {name: _entry(name, path) for name, path in files.items()}
+    return {name: _entry(name, path) for name, path in paths.items()}
+
+
+def digest(name: str) -> str | None:
+    """SHA-256 of the files that declare a task and its rewards; None for one in code."""
+    path = next(
+        (p for place in content.folders("envs") if (p := place / name / TASK).is_file()), None
+    )
+    if path is None:
+        return None
+    rewards = path.parents[2] / "rewards" / f"{name}.yaml"
+    parts = [p.read_text() for p in (path, rewards) if p.is_file()]
+    return files.digest("\0".join(parts).encode())
 
 
 def _entry(name: str, path: Path) -> Entry:
