@@ -9,6 +9,7 @@ import numpy as np
 
 from robo_rl import content, files
 from robo_rl.errors import UserError, lookup
+from robo_rl.importing.motors import motor_of
 from robo_rl.importing.source import Source
 from robo_rl.policy.compiling import Actuator
 from robo_rl.policy.mapping import Mapping, default_pose, per_joint, targets
@@ -22,17 +23,6 @@ FALL_HEIGHT_SHARE = 0.5  # of the base's height in its stance
 IDLE_SHARE, LARGEST_TOLERANCE_MPS = 0.5, 0.3  # of the error of a robot that stands still
 OUTPUTS = 10.0  # the largest output of a network that a drive's span leaves room for
 HOLD_TOLERANCE_RAD = 0.1
-
-
-class Motor(NamedTuple):
-    """What a model's own actuator is to its joint."""
-
-    servo: bool
-    stiffness: float
-    damping: float
-    limit: float | None
-    low: float  # of its control
-    high: float
 
 
 class Built(NamedTuple):
@@ -90,7 +80,8 @@ class _Robot:
                 raise UserError(
                     f"joints: the model has no joint named {name!r}.{suggestion(name, self.joints)}"
                 )
-        self.motors = {name: self._motor(name) for name in self.joints}
+        said = mapping.drives.limit is not None
+        self.motors = {n: motor_of(self.model, n, limit_said=said) for n in self.joints}
         self.pose = default_pose(mapping)
         self.home = self._home()
         self.actuators: list[Actuator] = []
@@ -209,57 +200,6 @@ class _Robot:
             "safety": {"tilt_excess": {"weight": -5.0, "limit_rad": 0.3}},
             "costs": costs,
         }
-
-    def _motor(self, joint: str) -> Motor | None:
-        """What the model's own actuator of a joint does, if it has one."""
-        model, index = self.model, self.model.joint(joint).id
-        acts = [
-            i
-            for i in range(model.nu)
-            if model.actuator_trntype[i] == int(mujoco.mjtTrn.mjTRN_JOINT)
-            and model.actuator_trnid[i, 0] == index
-        ]
-        limit = None
-        if model.jnt_actfrclimited[index]:
-            limit = float(np.abs(model.jnt_actfrcrange[index]).max())
-        if not acts:
-            return Motor(False, 0.0, 0.0, limit, -np.inf, np.inf) if limit else None
-        act = acts[0]
-        self._demand_plain(joint, acts)
-        gain, bias = float(model.actuator_gainprm[act, 0]), model.actuator_biasprm[act]
-        gear = float(model.actuator_gear[act, 0])
-        servo = bool(bias[1] < 0 and np.isclose(bias[1], -gain))
-        if model.actuator_forcelimited[act]:
-            own = float(np.abs(model.actuator_forcerange[act]).max()) * abs(gear)
-            limit = own if limit is None else min(limit, own)
-        low, high = -np.inf, np.inf
-        if model.actuator_ctrllimited[act]:
-            low, high = (float(v) for v in model.actuator_ctrlrange[act])
-            if not servo:
-                own = max(abs(low), abs(high)) * abs(gain * gear)
-                limit = own if limit is None else min(limit, own)
-        if servo:
-            if gear != 1.0:
-                raise UserError(f"actuator of joint {joint!r}: a servo with gear {gear:g}.")
-            return Motor(True, gain, float(abs(bias[2])), limit, low, high)
-        return Motor(False, 0.0, 0.0, limit, low, high)
-
-    def _demand_plain(self, joint: str, acts: list[int]) -> None:
-        """Raises UserError for what a drive of ours would silently leave out."""
-        model, act = self.model, acts[0]
-        low, high = model.actuator_forcerange[act]
-        said = self.mapping.drives.limit is not None
-        why = {
-            "several actuators act on it": len(acts) > 1,
-            "its actuator has dynamics (dyntype) of its own": int(model.actuator_dyntype[act]) != 0,
-            "its actuator has a constant bias": model.actuator_biasprm[act, 0] != 0.0,
-            f"its force range [{low:g}, {high:g}] is not symmetric: give drives.limit": bool(
-                model.actuator_forcelimited[act] and not np.isclose(low, -high) and not said
-            ),
-        }
-        for reason, holds in why.items():
-            if holds:
-                raise UserError(f"joint {joint!r}: {reason}; that is not carried over.")
 
     def _drives(self) -> list[dict[str, Any]]:
         """A drive for each joint, in the order that the compiled model will have actuators in."""

@@ -103,20 +103,7 @@ def read(path: Path, data: dict[str, Any], joints: Joints) -> Source:
         "command": {"initial": numbers(need(data, "cmd_init", path), 3, "cmd_init", path)},
     }
     _say(source, path, data)
-    order = "gyro, gravity, command, joint angles, joint velocities, last action"
-    source.assume("observation order", f"{order}, as deploy_mujoco.py of this family has it")
-    source.assume("joints", "the model's own order, as deploy_mujoco.py reads qpos[7:]")
-    if joints.of_motors != names:
-        source.assume(
-            "order of the motors",
-            "the model's actuators are in another order than its joints: each torque goes to the"
-            " joint it was computed for, while deploy_mujoco.py writes them by number",
-        )
-    source.assume(
-        "start",
-        "the model's zero pose, then one control period at the default angles, as deploy_mujoco.py"
-        " starts",
-    )
+    _assume(source, joints)
     return source
 
 
@@ -141,3 +128,22 @@ def _say(source: Source, path: Path, data: dict[str, Any]) -> None:
             source.read(entry, path, key)
         else:
             source.assume(entry, "1, the file does not say it")
+
+
+def _assume(source: Source, joints: Joints) -> None:
+    """Notes what deploy_mujoco.py of this family does and no file says."""
+    names = joints.in_tree
+    order = "gyro, gravity, command, joint angles, joint velocities, last action"
+    source.assume("observation order", f"{order}, as deploy_mujoco.py of this family has it")
+    source.assume("joints", "the model's own order, as deploy_mujoco.py reads qpos[7:]")
+    if joints.of_motors != names:
+        source.assume(
+            "order of the motors",
+            "the model's actuators are in another order than its joints: each torque goes to the"
+            " joint it was computed for, while deploy_mujoco.py writes them by number",
+        )
+    source.assume(
+        "start",
+        "the model's zero pose, then one control period at the default angles, as deploy_mujoco.py"
+        " starts",
+    )
