@@ -9,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
+from robo_rl import content
 from robo_rl.envs.step import Environment, make
 from robo_rl.policy.stored import Policy
 from robo_rl.training import run
@@ -111,3 +112,10 @@ def run_folder(tmp_path, hopper):
     made = random_policy(hopper)
     save_policy(tmp_path / "run" / "policy", made.network, made.contract)
     return tmp_path / "run"
+
+
+@pytest.fixture(autouse=True)
+def no_run_stays_open():
+    """Robots that imported runs bring along are known within one test only."""
+    yield
+    os.environ.pop(content.RUNS, None)

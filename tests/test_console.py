@@ -35,7 +35,7 @@ rows:
 """
 OWN = """
 from robo_rl.envs.tasks.classic import inverted_pendulum
-from robo_rl.envs.mdp import Observe, register
+from robo_rl.envs.mdp import ObservationTerm, register
 from dataclasses import replace
 
 
@@ -45,7 +45,7 @@ def broken(robot, signals):
 
 @register("broken-pendulum", "balance")
 def broken_pendulum():
-    return replace(inverted_pendulum(), observe=(Observe("nothing", "1", broken),))
+    return replace(inverted_pendulum(), observe=(ObservationTerm("nothing", "1", broken),))
 """
 
 
@@ -219,7 +219,7 @@ def test_every_command_of_the_readme_runs(tmp_path):
     for words, statuses in (
         (("envs", "hopper"), (Exit.ACCEPT,)),
         (("train", *quick, "algo=ppo", "reward=safety", "seed=0", *ppo, "out=run"), (Exit.ACCEPT,)),
-        (("envs", "new", "my-robot", "--mjcf", "own.xml", "to=robots"), (Exit.ACCEPT,)),
+        (("envs", "new", "my-own-robot", "--mjcf", "own.xml", "to=robots"), (Exit.ACCEPT,)),
         (("safety", "run", "suite=small.yaml", "baseline=run"), judged),
         (
             ("compare", *quick, "algo=ppo", "reward=safety", "seeds=2", "episodes=2", *ppo),

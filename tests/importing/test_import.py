@@ -158,7 +158,7 @@ def test_a_moved_run_is_what_it_was_and_a_changed_one_is_refused(standing, place
     robot = next((changed / "robot" / "envs").iterdir())
     renamed = robot.with_name("heavier")  # a robot of another name is not the contract's
     robot.rename(renamed)
-    done = as_a_process("checklist", changed, cwd=tmp_path)
+    done = as_a_process("checklist", changed, cwd=tmp_path, ROBO_RL_RUNS="")
     assert done.returncode == 64 and "no environment named" in done.stderr
 
 
