@@ -112,7 +112,7 @@ def compare_runs(words: list[str] | None) -> None:
     table = Table("metric", *(run.name for run in runs), title=f"Runs on {result.env.name}")
     for line in result.lines:
         cells = [
-            f"{mean.point:.3g} {versus.verdict_of(line, k)}" for k, mean in enumerate(line.means)
+            f"{value.point:.3g} {versus.verdict_of(line, k)}" for k, value in enumerate(line.values)
         ]
         table.add_row(f"{line.metric}, {line.unit}", *map(escape, cells))
     console.print(table)

@@ -48,6 +48,7 @@ class Goal(NamedTuple):
     error_unit: str
     tolerance: float  # in the error's unit: an episode within it has done the task
     judged_by: str  # the metric of the error that is held against it
+    met_by_drives: bool = False  # no action does it too: that it is met says nothing of a policy
     settled_s: float = 1.0  # how long before the end the error counts as settled
     # what an episode is judged by where the error that is learnt from leaves something out
     judged: Callable[[Robot, Signals, Command], Array] | None = None

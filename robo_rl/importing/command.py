@@ -88,18 +88,27 @@ def _numbers(value: Any, key: str, count: int) -> list[float]:
 def run(request: Asked, words: str, on_progress: Callable[[int, int], None] | None = None) -> Done:
     """Makes the run folder, runs the trial, writes the page."""
     made = runs.import_policy(request)
+    try:
+        return _tried(made, request, words, on_progress)
+    except BaseException:
+        shutil.rmtree(request.out, ignore_errors=True)  # whole, or not at all
+        raise
+
+
+def _tried(
+    made: runs.Imported,
+    request: Asked,
+    words: str,
+    on_progress: Callable[[int, int], None] | None,
+) -> Done:
     trial, responses, golden = None, (), None
+    if request.golden is not None:
+        given = as_given(str(made.source.policy), made.policy.network)
+        golden = trials.against_golden(made.env, made.policy, request.golden, given)
     if made.mapping.task == "velocity-tracking" and made.mapping.environment is None:
         command = made.mapping.command
         ranges = (command.forward_mps, command.sideways_mps, command.turn_radps)
         trial, responses = trials.trial(made.env, made.policy, command.initial, ranges, on_progress)
-    if request.golden is not None:
-        given = as_given(str(made.source.policy), made.policy.network)
-        try:
-            golden = trials.against_golden(made.env, made.policy, request.golden, given)
-        except UserError:
-            shutil.rmtree(request.out, ignore_errors=True)  # whole, or not at all
-            raise
     path = page.write(made, trial, responses, golden, words)
     assumed = [f"{entry}: {why}" for entry, why in made.source.said.items() if is_assumed(why)]
     lines = [*assumed, *made.warnings, *made.assumed]

@@ -21,7 +21,6 @@ from robo_rl.policy.stored import AnyNetwork
 from robo_rl.robots.published import Base, Published, read_published
 
 YAML = (".yaml", ".yml")
-POLICIES = (".onnx", ".pt", ".pth", ".jit", ".pt2", ".zip")
 LARGEST = 2**31  # bytes of an unpacked archive: more is no policy
 
 

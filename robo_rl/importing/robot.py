@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 from robo_rl import content, files
-from robo_rl.errors import UserError, lookup
+from robo_rl.errors import UserError, lookup, suggestion
 from robo_rl.importing.motors import motor_of
 from robo_rl.importing.source import Source
 from robo_rl.policy.compiling import Actuator
@@ -75,8 +75,6 @@ class _Robot:
         )
         for name in (*mapping.joints, *mapping.driven, *mapping.hold):
             if name not in self.joints:
-                from robo_rl.errors import suggestion
-
                 raise UserError(
                     f"joints: the model has no joint named {name!r}.{suggestion(name, self.joints)}"
                 )

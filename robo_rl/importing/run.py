@@ -19,8 +19,6 @@ from robo_rl.policy.networks import begin
 from robo_rl.policy.stored import AnyNetwork, Policy, Wired, load_policy, save_policy
 from robo_rl.robots.published import Published
 
-KIND = "imported"
-
 
 class Imported(NamedTuple):
     """What was imported: the run, its policy on its robot, and where each entry came from."""

@@ -13,7 +13,6 @@ from robo_rl.errors import UserError, suggestion
 FORMAT = "robo_rl.mapping/1"
 Pair = tuple[float, float]
 PerJoint = float | tuple[float, ...] | dict[str, float]
-UNLIMITED = 1e9
 
 SIGNALS = {  # signal -> (size, meaning); -1: one per joint
     "base_linear_velocity": (3, "velocity of the base, m/s; frame: base or world"),

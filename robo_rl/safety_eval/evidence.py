@@ -99,6 +99,8 @@ def cover(suite: Suite, env: Environment) -> Coverage:
             criteria[name] = asked
     decided = {name: c for name, c in suite.criteria.items() if name in {*criteria, *excluded}}
     missing |= _unjudged(scenarios, criteria, decided)
+    if env.mdp.goal and env.mdp.goal.met_by_drives:
+        missing["the task"] = f"{env.mdp.goal.name}: its drives do it without a policy"
     for cost in sorted(costs - _read_costs(scenarios, decided)):
         missing[f"cost {cost}"] = f"{env.name} declares it and the suite does not read it"
     return Coverage(scenarios, criteria, excluded, missing)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.stats
 
 from robo_rl.envs.step import Environment
 from robo_rl.errors import UserError
@@ -13,11 +14,12 @@ from robo_rl.policy.stored import Policy, load_policy
 from robo_rl.report import page as report
 from robo_rl.rollouts.metrics import METRICS, Episodes
 from robo_rl.rollouts.play import episode_keys, rollout
-from robo_rl.rollouts.statistics import Interval, figure
+from robo_rl.rollouts.seeds import holm
+from robo_rl.rollouts.statistics import Interval, figure, median_bounds, rate
 from robo_rl.rollouts.success import task_of
 from robo_rl.safety_eval.study import environment_of
 
-EPISODES, SEED, RESAMPLES, CONFIDENCE = 64, 7_500_003, 4000, 0.95
+EPISODES, SEED, RISK = 64, 7_500_003, 0.05
 MEASURED = {  # metric -> 1 where more is better, -1 where less is
     "fell": -1,
     "survival": 1,
@@ -31,15 +33,17 @@ MEASURED = {  # metric -> 1 where more is better, -1 where less is
 
 
 class Line(NamedTuple):
-    """One metric of every policy: mean with its interval, and the difference from the first."""
+    """One metric of every policy, with its interval, and how each differs from the first."""
 
     metric: str
     unit: str
     better: int
-    means: tuple[Interval, ...]
-    differences: tuple[Interval | None, ...]  # None of the first
-    wins: tuple[Interval | None, ...]  # share of pairs that are better less that of worse ones
-    known: tuple[int, ...]  # episodes in which the metric exists
+    values: tuple[Interval, ...]  # the median, or the share of a flag; exact 95 % bounds
+    differences: tuple[Interval | None, ...]  # median of the pairs; None of the first
+    leads: tuple[int, ...]  # pairs in which it is better less those in which it is worse
+    p_equal: tuple[
+        float, ...
+    ]  # exact sign test, Holm over all metrics and policies; 1 of the first
 
 
 class Versus(NamedTuple):
@@ -82,11 +86,8 @@ def versus(
                 on_progress(index * most + done, len(policies) * most)
 
         played.append(Episodes.of(env, rollout(env, policy, keys, None, show)))
-    lines = tuple(
-        _line(metric, better, [e.measure(metric) for e in played])
-        for metric, better in _metrics(env).items()
-    )
-    return Versus(tuple(runs), policies, env, lines, episodes, seed)
+    measured = {m: [e.measure(m) for e in played] for m in _metrics(env)}
+    return Versus(tuple(runs), policies, env, _lines(measured, _metrics(env)), episodes, seed)
 
 
 def _metrics(env: Environment) -> dict[str, int]:
@@ -96,49 +97,69 @@ def _metrics(env: Environment) -> dict[str, int]:
     return own | {name: better for name, better in MEASURED.items() if name not in own}
 
 
-def _line(metric: str, better: int, values: list[np.ndarray]) -> Line:
-    rng = np.random.default_rng(0)
-    size = len(values[0])
-    drawn = rng.integers(0, size, (RESAMPLES, size))
-    means = tuple(_interval(v, v[drawn]) for v in values)
-    first = values[0]
-    differences: list[Interval | None] = [None]
-    for v in values[1:]:
-        with np.errstate(invalid="ignore"):
-            gap = v - first
-        differences.append(_interval(gap, gap[drawn]))
-    known = tuple(int(np.isfinite(v).sum()) for v in values)
-    wins = (None, *(_wins(better * v, better * first, drawn) for v in values[1:]))
-    return Line(metric, METRICS[metric].unit, better, means, tuple(differences), wins, known)
+def _lines(measured: dict[str, list[np.ndarray]], better: dict[str, int]) -> tuple[Line, ...]:
+    """A line for each metric; the risk of a false difference is shared by all of them."""
+    pairs = {
+        metric: [won_and_lost(better[metric] * v, better[metric] * values[0]) for v in values]
+        for metric, values in measured.items()
+    }
+    adjusted = iter(holm([sign_test(*found) for each in pairs.values() for found in each[1:]]))
+    return tuple(
+        Line(
+            metric,
+            METRICS[metric].unit,
+            better[metric],
+            tuple(_interval(metric, v) for v in values),
+            (None, *(_median(_gap(v, values[0])) for v in values[1:])),
+            tuple(won - lost for won, lost in pairs[metric]),
+            (1.0, *(next(adjusted) for _ in values[1:])),
+        )
+        for metric, values in measured.items()
+    )
 
 
-def _wins(new: np.ndarray, old: np.ndarray, drawn: np.ndarray) -> Interval:
-    """Share of pairs in which the new one is better less that of worse; infinite is a value."""
+def won_and_lost(new: np.ndarray, old: np.ndarray) -> tuple[int, int]:
+    """Pairs in which the new one is larger, and smaller; infinity is a value, NaN says nothing."""
+    return int((new > old).sum()), int((new < old).sum())
+
+
+def sign_test(won: int, lost: int) -> float:
+    """Exact two-sided p-value of "either is as often the better one of a pair".
+
+    5 of 5 gives 0.0625, 6 of 6 gives 0.03125.
+    """
+    if not won + lost:
+        return 1.0
+    return float(scipy.stats.binomtest(won, won + lost, 0.5).pvalue)
+
+
+def _gap(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """Pair by pair, new less old; 0 where both are infinite alike."""
     with np.errstate(invalid="ignore"):
-        sign = np.where(new == old, 0.0, np.sign(new - old))
-    return _interval(sign, sign[drawn])
+        return np.where(new == old, 0.0, new - old)
 
 
-def _interval(values: np.ndarray, drawn: np.ndarray) -> Interval:
-    """Mean of what is finite, with its percentile bootstrap interval over episodes."""
-    if not np.isfinite(values).any():
+def _interval(metric: str, values: np.ndarray) -> Interval:
+    """The share of a flag, else the median, with exact bounds."""
+    return rate(values > 0) if metric == "fell" else _median(values)
+
+
+def _median(values: np.ndarray) -> Interval:
+    """The median of what is known, with exact bounds; infinite where there are too few."""
+    known = values[~np.isnan(values)]
+    if not known.size:
         return Interval(np.nan, np.nan, np.nan)
-    finite = np.where(np.isfinite(drawn), drawn, np.nan)
-    with np.errstate(all="ignore"):
-        again = np.nanmean(finite, axis=1)
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.nanpercentile(again, [tail, 100 - tail])
-    return Interval(float(low), float(np.mean(values[np.isfinite(values)])), float(high))
+    low, high = median_bounds(known, 1.0 - RISK / 2)
+    return Interval(low, float(np.median(known)), high)
 
 
 def verdict_of(line: Line, index: int) -> str:
     """What the difference of one policy from the first says, in a word or two."""
-    won = line.wins[index]
-    if won is None or not np.isfinite(won.low):
+    if not index:
         return ""
-    if won.low <= 0 <= won.high:
+    if line.p_equal[index] > RISK:
         return "no difference shown"
-    return "better" if won.low > 0 else "worse"
+    return "better" if line.leads[index] > 0 else "worse"
 
 
 def headline(result: Versus) -> str:
@@ -156,7 +177,7 @@ def write(result: Versus, folder: Path, command: str) -> Path:
     rows = []
     for line in result.lines:
         side = "higher is better" if line.better > 0 else "lower is better"
-        cells = [_cell(mean) for mean in line.means]
+        cells = [_cell(value) for value in line.values]
         gaps = [
             f"{_cell(gap)} {verdict_of(line, k)}" if gap else ""
             for k, gap in enumerate(line.differences)
@@ -165,9 +186,8 @@ def write(result: Versus, folder: Path, command: str) -> Path:
     columns = ("metric", *names, *(f"{name} less {names[0]}" for name in names[1:]))
     how = (
         f"{result.episodes} undisturbed episodes, the same starts and commands for every policy."
-        " Means over the episodes in which a metric exists; intervals are 95 % by bootstrap over"
-        " episodes, differences by pairs; better and worse by the share of pairs. Several metrics"
-        " are looked at: one in twenty differs by chance."
+        " Medians (of `fell` the share) with exact 95 % bounds, differences as medians of pairs;"
+        " better or worse by an exact sign test over pairs, at 5 % for all lines together (Holm)."
     )
     page = report.Report(
         f"Comparison of runs on {result.env.name}",
@@ -193,6 +213,6 @@ def write(result: Versus, folder: Path, command: str) -> Path:
 
 
 def _cell(value: Interval) -> str:
-    if not np.isfinite(value.point):
+    if np.isnan(value.point):
         return "unknown"
     return f"{figure(value.point)} [{figure(value.low)}, {figure(value.high)}]"

@@ -80,7 +80,21 @@ class _Catalogue:
     def terms(self) -> dict[str, np.ndarray]:
         """Entries by the feature that they read, in order."""
         found = {name: self.entries(name) for name in self.layout.features}
+        found.pop(offered.SENSORS, None)
+        found |= self._sensors()
         return {name: rows for name, rows in found.items() if rows.any() and name != "zero"}
+
+    def _sensors(self) -> dict[str, np.ndarray]:
+        """Entries that read a sensor of the model, by its name."""
+        where = self.layout.features.get(offered.SENSORS)
+        if where is None:
+            return {}
+        model, read = self.env.robot.model, self.feature - where.start
+        return {
+            f"sensor {model.sensor(i).name}": (read >= adr) & (read < adr + size)
+            for i, (adr, size) in enumerate(zip(model.sensor_adr, model.sensor_dim, strict=True))
+            if where.start + adr < where.stop
+        }
 
     def changed(self, name: str, kind: str, **arrays: Any) -> Mistake:
         """A mistake that replaces arrays of the right wiring."""

@@ -7,6 +7,7 @@ is computed by the policy's own program, so whether a test shows a mistake is wo
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import mujoco
 import numpy as np
 
 from robo_rl.envs.step import Environment
@@ -29,9 +30,9 @@ class StandTest(NamedTuple):
     name: str
     reads: Callable[[Wiring], np.ndarray]
 
-    def shows(self, wrong: Wiring, right: Wiring) -> bool:
-        """Whether a reading differs by more than SEEN."""
-        return bool(np.abs(self.reads(wrong) - self.reads(right)).max(initial=0.0) > SEEN)
+    def shows(self, wrong: Wiring, right: np.ndarray) -> bool:
+        """Whether a reading differs by more than SEEN from that of the right wiring."""
+        return bool(np.abs(self.reads(wrong) - right).max(initial=0.0) > SEEN)
 
 
 def stand_tests(policy: Policy, env: Environment) -> tuple[StandTest, ...]:
@@ -76,9 +77,25 @@ class _Stand:
             still[offered.HEIGHT] = np.array([home[2]])
         for name, value in changes.items():
             still[name.replace("_", " ")] = np.asarray(value, float)
-        for start in self.program.layout.gravity_sensors:
-            still[offered.SENSORS][start : start + 4] = still[offered.QUATERNION]
+        if offered.SENSORS in self.sizes:
+            still[offered.SENSORS] = self._sensors(still)[: self.sizes[offered.SENSORS]]
         return np.concatenate([still[name] for name in self.sizes])[None]
+
+    def _sensors(self, still: dict[str, np.ndarray]) -> np.ndarray:
+        """What the model's own sensors read of a robot that is held so."""
+        model = self.env.robot.model
+        data = mujoco.MjData(model)
+        data.qpos[:] = self.env.robot.qpos0
+        for name, angle, speed in zip(
+            self.joints, still[offered.POSITION], still[offered.VELOCITY], strict=True
+        ):
+            joint = model.joint(name)
+            data.qpos[joint.qposadr[0]], data.qvel[joint.dofadr[0]] = angle, speed
+        if offered.QUATERNION in self.sizes:
+            data.qpos[3:7] = still[offered.QUATERNION]
+            data.qvel[:6] = [*still[offered.LINEAR], *still[offered.ANGULAR]]
+        mujoco.mj_forward(model, data)
+        return np.array(data.sensordata)
 
     def read(self, wiring: Wiring, frames: list[np.ndarray]) -> np.ndarray:
         """The observation of each frame, one after another."""
@@ -87,12 +104,14 @@ class _Stand:
 
     def each_joint(self) -> list[np.ndarray]:
         """Each joint moved, then each joint moving."""
+        home = self.frame()[0]
         found = []
         for what in (offered.POSITION, offered.VELOCITY):
-            for k in range(len(self.joints)):
-                entry = self.frame()
-                entry[0, self._start(what) + k] += BY_HAND
-                found.append(entry)
+            start, size = self._start(what), self.sizes[what]
+            for by_hand in BY_HAND * np.eye(size):
+                found.append(
+                    self.frame(**{what.replace(" ", "_"): home[start : start + size] + by_hand})
+                )
         return found
 
     def of_the_base(self) -> list[StandTest]:

@@ -4,6 +4,7 @@ For each: what becomes of the robot, and which short test on a stand would show 
 stands on the ground.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from robo_rl.engines import ENGINES
 from robo_rl.envs.step import Environment, make
-from robo_rl.errors import UserError
+from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.injection.episode import Injection, ask
 from robo_rl.policy import contract
 from robo_rl.policy.stored import Policy, load_policy
@@ -28,7 +29,7 @@ from robo_rl.verdicts import Grade
 TRIAL_S = 10.0
 STARTS = 3  # of each mistake: one from home exactly, the others around it
 SEED = 9_000_011
-WORSE_MPS = 0.1  # velocity error beyond the right wiring's that counts as worse
+WORSE_SHARE = 1 / 3  # of the task's tolerance, beyond the right wiring's error: it is worse
 NOTHING, WORSE, FALLS = "nothing", "worse", "falls"
 
 
@@ -40,7 +41,7 @@ class Row(NamedTuple):
     outcome: str  # nothing, worse, falls
     falls: int  # of STARTS
     falls_after_s: float | None  # median of those that fell
-    velocity_error: float | None  # mean, m/s, of those that stood
+    error: float | None  # mean, in the goal's unit, of those that stood
     shown_by: tuple[str, ...]
     grade: Grade
     words: str
@@ -84,21 +85,45 @@ def wiring(
     command = (forward, sideways, turn)
     right = Mistake("none: wired as imported", "right", policy.wired.wiring)
     outcomes = _run([right, *mistakes], policy, env, command, seed, on_progress)
-    tests = stand_tests(policy, env)
     reference = outcomes[0]
+    if reference.crashed.any():
+        raise NotFiniteError(f"{run}: wired rightly, the policy gives numbers that are not finite.")
+    goal = env.mdp.goal
+    assert goal
+    scale = _Scale(reference, goal.tolerance, goal.error_unit, goal.met_by_drives)
+    read = [(test, test.reads(right.wiring)) for test in stand_tests(policy, env)]
     rows = tuple(
-        _row(mistake, found, reference, tests, policy)
+        _row(mistake, found, scale, _shown(mistake, read))
         for mistake, found in zip(mistakes, outcomes[1:], strict=True)
     )
-    first = _row(right, reference, reference, (), policy)
+    first = _row(right, reference, scale, ())
     return WiringResult(policy, env, rows, first, skipped, command)
+
+
+class _Scale(NamedTuple):
+    """What mistakes are held against: the right wiring's outcome, and the task's tolerance."""
+
+    right: "_Outcome"
+    tolerance: float
+    unit: str
+    met_by_drives: bool
+
+    @property
+    def error(self) -> float:
+        """Mean error of the right wiring's starts; infinite where one fell."""
+        return math.inf if self.right.fell.any() else float(self.right.error.mean())
+
+    @property
+    def tells(self) -> bool:
+        """Whether the policy does its task, so that a mistake which makes nothing worse says so."""
+        return self.error <= self.tolerance and not self.met_by_drives
 
 
 class _Outcome(NamedTuple):
     fell: np.ndarray  # [STARTS]
     crashed: np.ndarray
     after_s: np.ndarray
-    error: np.ndarray  # m/s, mean over the episode of the velocity kept up over a second
+    error: np.ndarray  # mean over the episode, in the goal's unit; a velocity's kept up over 1 s
 
 
 def _run(
@@ -164,62 +189,55 @@ def _injection(
 
 def _outcome(env: Environment, track: Trajectories) -> _Outcome:
     error = kept_up_velocity_error(Episodes.of(env, track))
+    if not track.velocity_error.shape[-1]:  # a task without a velocity: its own error
+        alive = np.where(track.alive, track.goal_error, 0.0).sum(axis=0)
+        error = alive / np.maximum(track.length, 1)
     seconds = track.length * env.control_s
     return _Outcome(track.fell, track.crashed, seconds, error)
 
 
-def _row(
-    mistake: Mistake,
-    found: _Outcome,
-    right: _Outcome,
-    tests: tuple[StandTest, ...],
-    policy: Policy,
-) -> Row:
-    assert policy.wired
+def _shown(mistake: Mistake, read: list[tuple[StandTest, np.ndarray]]) -> tuple[str, ...]:
+    """The tests on a stand whose reading a mistake changes."""
+    if mistake.shown_by:
+        return (mistake.shown_by,)
+    return tuple(test.name for test, right in read if test.shows(mistake.wiring, right))
+
+
+def _row(mistake: Mistake, found: _Outcome, scale: _Scale, shown: tuple[str, ...]) -> Row:
     down = found.fell | found.crashed
     falls = int(down.sum())
     after = float(np.median(found.after_s[down])) if falls else None
     error = float(found.error[~down].mean()) if not down.all() else None
-    usual = (
-        float(right.error[~(right.fell | right.crashed)].mean()) if not right.fell.all() else 0.0
-    )
-    if falls > int((right.fell | right.crashed).sum()):
+    if falls > int(scale.right.fell.sum()):
         outcome = FALLS
-    elif error is not None and error > usual + WORSE_MPS:
+    elif error is not None and error > scale.error + WORSE_SHARE * scale.tolerance:
         outcome = WORSE
     else:
         outcome = NOTHING
-    right_wiring = policy.wired.wiring
-    shown = (
-        [mistake.shown_by]
-        if mistake.shown_by
-        else [test.name for test in tests if test.shows(mistake.wiring, right_wiring)]
-    )
-    grade = _grade(outcome, bool(shown))
-    return Row(
-        mistake.name,
-        mistake.kind,
-        outcome,
-        falls,
-        after,
-        error,
-        tuple(shown),
-        grade,
-        _words(outcome, falls, after, error, usual),
-    )
+    grade = _grade(outcome, bool(shown), scale.tells)
+    words = _words(outcome, falls, after, error, scale)
+    return Row(mistake.name, mistake.kind, outcome, falls, after, error, shown, grade, words)
 
 
-def _grade(outcome: str, shown: bool) -> Grade:
-    """RED: it does harm and no test on the stand shows it. AMBER: it does harm, and one does."""
+def _grade(outcome: str, shown: bool, tells: bool) -> Grade:
+    """RED: it does harm and no test on the stand shows it. AMBER: it does harm, and one does.
+
+    UNKNOWN: nothing worse is seen of a policy that does not do its task when wired rightly.
+    """
     if outcome == NOTHING:
-        return Grade.GREEN
+        return Grade.GREEN if tells else Grade.UNKNOWN
     return Grade.AMBER if shown else Grade.RED
 
 
-def _words(outcome: str, falls: int, after: float | None, error: float | None, usual: float) -> str:
+def _words(
+    outcome: str, falls: int, after: float | None, error: float | None, scale: _Scale
+) -> str:
     if outcome == FALLS:
         return f"falls after {after:.1f} s ({falls} of {STARTS} starts)"
+    usual = "it falls" if math.isinf(scale.error) else f"{scale.error:.2f}"
     if error is None:
         return "falls, as it does when wired rightly"
-    text = f"velocity error {error:.2f} m/s, {usual:.2f} when wired rightly"
-    return f"worse: {text}" if outcome == WORSE else f"nothing to be seen: {text}"
+    text = f"error {error:.2f} {scale.unit}; {usual} when wired rightly"
+    if outcome == WORSE:
+        return f"worse: {text}"
+    return f"nothing to be seen: {text}" if scale.tells else f"cannot be told: {text}"

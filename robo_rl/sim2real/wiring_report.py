@@ -48,9 +48,16 @@ def headline(result: WiringResult) -> str:
         if silent
         else " A test on the stand shows each one that does harm."
     )
+    unknown = (
+        "Wired rightly it does not do its task, so that a mistake which makes nothing worse cannot"
+        f" be told from none ({result.right.words}). "
+        if any(r.grade is Grade.UNKNOWN for r in result.rows)
+        else ""
+    )
     return (
-        f"Of {len(result.rows)} mistakes {counts[FALLS]} make it fall, {counts[WORSE]} make it"
-        f" worse and {counts[NOTHING]} do nothing that can be seen in {TRIAL_S:g} s.{hidden}"
+        f"{unknown}Of {len(result.rows)} mistakes {counts[FALLS]} make it fall,"
+        f" {counts[WORSE]} make it worse and {counts[NOTHING]} do nothing that can be seen in"
+        f" {TRIAL_S:g} s.{hidden}"
     )
 
 
@@ -59,7 +66,7 @@ def ranked(result: WiringResult) -> list[Row]:
 
     def urgency(row: Row) -> tuple[int, float, float]:
         after = TRIAL_S if row.falls_after_s is None else row.falls_after_s
-        return SEVERITY.index(row.grade), after, -(row.velocity_error or 0.0)
+        return SEVERITY.index(row.grade), after, -(row.error or 0.0)
 
     return sorted(result.rows, key=urgency)
 
@@ -69,7 +76,7 @@ def _report(result: WiringResult, command: str) -> report.Report:
         ("mistake", "verdict", "what happens", "a test on a stand that shows it"),
         tuple((r.mistake, str(r.grade), r.words, _shown(r)) for r in ranked(result)),
         "RED: does harm and no test on the stand shows it. AMBER: does harm, and one shows it."
-        " GREEN: nothing to be seen in the trial.",
+        " GREEN: nothing to be seen in the trial. UNKNOWN: wired rightly, it does not do its task.",
     )
     asked = ", ".join(f"{v:g}" for v in result.command)
     how = (

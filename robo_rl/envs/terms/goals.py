@@ -201,8 +201,15 @@ def hold_home(tolerance_rad: float) -> Goal:
     def error(robot: Robot, s: Signals, command: Command) -> Array:
         return jnp.max(jnp.abs(s.qpos - robot.qpos0.astype(np.float32)))
 
-    what = "every joint at home"
-    return Goal(what, lambda robot, key, time_s: Command(), error, "rad", tolerance_rad, SETTLED)
+    return Goal(
+        "every joint at home",
+        lambda robot, key, time_s: Command(),
+        error,
+        "rad",
+        tolerance_rad,
+        SETTLED,
+        met_by_drives=True,
+    )
 
 
 def planar_distance_m(robot: Robot, s: Signals, command: Command) -> Array:
