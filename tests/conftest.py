@@ -116,6 +116,10 @@ def run_folder(tmp_path, hopper):
 
 @pytest.fixture(autouse=True)
 def no_run_stays_open():
-    """Robots that imported runs bring along are known within one test only."""
+    """Robots of imported runs, and the folders that `check` adds, are known within one test only."""
+    own = os.environ.get(content.OWN)
     yield
     os.environ.pop(content.RUNS, None)
+    os.environ.pop(content.OWN, None)
+    if own is not None:
+        os.environ[content.OWN] = own

@@ -273,7 +273,8 @@ class _Robot:
             span = reach + max((limit or 0.0) / stiffness, OUTPUTS * scale, 0.1)
         else:
             span = limit if kind == "torque" and limit else max(OUTPUTS * scale, 1.0)
-        span = 2.0 ** np.ceil(np.log2(span))  # a power of two: targets survive single precision
+        if kind == "position":  # a power of two: targets survive single precision
+            span = 2.0 ** np.ceil(np.log2(span))
         drive: dict[str, Any] = {
             "joint": joint,
             "kind": kind,

@@ -239,6 +239,7 @@ def action_loss(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 @injector("1")
 def action_noise(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """White Gaussian noise of deviation m, share of full command, independent per actuator."""
+    _demand_full_scale(robot)
     std = np.hypot(i.actuation.noise_std, np.float32(m))
     return i._replace(actuation=i.actuation._replace(noise_std=std))
 
@@ -253,6 +254,7 @@ def actuator_lag(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 @injector("1", most=1.0)
 def actuator_saturation(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """Commands beyond the share 1 - m of full scale are clipped."""
+    _demand_full_scale(robot)
     left = np.minimum(i.actuation.saturation, np.maximum(np.float32(1.0) - np.float32(m), 0.0))
     return i._replace(actuation=i.actuation._replace(saturation=left))
 
@@ -260,6 +262,7 @@ def actuator_saturation(i: Injection, robot: Robot, m: float, rng: Rng) -> Injec
 @injector("ms")
 def actuator_slew(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """A command takes at least m ms from zero to full scale."""
+    _demand_full_scale(robot)
     rate = UNLIMITED_PER_S if m == 0 else 1e3 / m
     limit = np.minimum(i.actuation.rate_limit_per_s, np.float32(rate))
     return i._replace(actuation=i.actuation._replace(rate_limit_per_s=limit))
@@ -424,6 +427,12 @@ def initial_pose(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
         if channel.group == "joint_position":
             offset[k] += m * rng.uniform(-1, 1)
     return i._replace(start=i.start._replace(qpos_offset=offset))
+
+
+def _demand_full_scale(robot: Robot) -> None:
+    """Raises NotApplicableError where a share of full command says nothing."""
+    if not robot.full_scale:
+        raise NotApplicableError(f"{robot.name}'s targets have no full scale")
 
 
 def _either(one: Any, other: float) -> Any:

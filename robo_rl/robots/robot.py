@@ -93,6 +93,15 @@ class Robot:
         return np.flatnonzero(self.model.jnt_type >= int(mujoco.mjtJoint.mjJNT_SLIDE))
 
     @property
+    def full_scale(self) -> bool:
+        """Whether a command of 1 is a limit of the machine.
+
+        The span of a position drive in robot.yaml leaves room for any target: a share of it says
+        nothing.
+        """
+        return all(drive.kind == "torque" for drive in self.file.drives)
+
+    @property
     def qvel0(self) -> np.ndarray:
         """Initial joint velocities, [nv] float64."""
         own = self.file.initial_qvel

@@ -256,7 +256,12 @@ def peak_jerk_mps3(e: Episodes) -> Values:
 
 @metric("action_roughness", "1", "rms change of action per step", least=0)
 def action_roughness(e: Episodes) -> Values:
-    """Root mean square change of the action per control step, share of full range."""
+    """Root mean square change of the action per control step, share of full range.
+
+    NaN for a robot whose commands have no full scale.
+    """
+    if not e.robot.full_scale:
+        return np.full(e.track.episodes, np.nan)
     change = np.diff(e.track.action, axis=0) / 2.0
     counted = e.track.alive[1:, :, None]
     count = np.maximum(e.track.alive[1:].sum(axis=0), 1) * e.track.action.shape[-1]

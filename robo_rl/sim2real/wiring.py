@@ -17,6 +17,7 @@ from robo_rl.envs.step import Environment, make
 from robo_rl.errors import NotFiniteError, UserError
 from robo_rl.injection.episode import Injection, ask
 from robo_rl.policy import contract
+from robo_rl.policy.mapping import Command, Mapping
 from robo_rl.policy.stored import Policy, load_policy
 from robo_rl.policy.wiring import PerRobotProgram, WiredProgram, Wiring
 from robo_rl.rollouts.metrics import Episodes, kept_up_velocity_error
@@ -80,16 +81,14 @@ def wiring(
     env = make(str(policy.contract["env"]), str(policy.contract["reward"]), episode_s=TRIAL_S)
     contract.demand_fit(policy, make(env.name, env.layer))
     mistakes, skipped = catalogue(policy, env)
-    said = policy.contract["mapping"].get("command", {}).get("initial", (0.0, 0.0, 0.0))
-    forward, sideways, turn = (float(v) for v in said)
-    command = (forward, sideways, turn)
+    goal = env.mdp.goal
+    assert goal
+    command = _command(Mapping(**policy.contract["mapping"]).command, goal.tolerance)
     right = Mistake("none: wired as imported", "right", policy.wired.wiring)
     outcomes = _run([right, *mistakes], policy, env, command, seed, on_progress)
     reference = outcomes[0]
     if reference.crashed.any():
         raise NotFiniteError(f"{run}: wired rightly, the policy gives numbers that are not finite.")
-    goal = env.mdp.goal
-    assert goal
     scale = _Scale(reference, goal.tolerance, goal.error_unit, goal.met_by_drives)
     read = [(test, test.reads(right.wiring)) for test in stand_tests(policy, env)]
     rows = tuple(
@@ -98,6 +97,13 @@ def wiring(
     )
     first = _row(right, reference, scale, ())
     return WiringResult(policy, env, rows, first, skipped, command)
+
+
+def _command(said: Command, tolerance: float) -> tuple[float, float, float]:
+    """The initial command; the fastest forward where a robot that stands still would meet it."""
+    if float(np.linalg.norm(said.initial)) > tolerance:
+        return said.initial
+    return max(said.forward_mps, key=abs), 0.0, 0.0
 
 
 class _Scale(NamedTuple):

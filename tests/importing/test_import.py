@@ -192,3 +192,15 @@ def test_what_a_drive_would_leave_out_of_the_models_actuator_is_refused(kind, pl
     done = here("import", "m.yaml", "robot=arm.xml", "policy=still.onnx", "out=run", cwd=tmp_path)
     assert done.returncode == 64, done.stdout
     assert said in done.stderr
+
+
+def test_a_share_of_full_command_says_nothing_of_a_drive_whose_targets_are_not_bounded(standing):
+    from robo_rl.envs.step import make
+    from robo_rl.injection.injectors import NotApplicableError, inject
+    from robo_rl.policy.stored import load_policy
+
+    contract = load_policy(standing).contract
+    env = make(contract["env"], contract["reward"])
+    for name in ("actuator_saturation", "actuator_slew", "action_noise"):
+        with pytest.raises(NotApplicableError, match="no full scale"):
+            inject(env.neutral(), env.robot, name, 0.5, np.random.default_rng(0), "test")
