@@ -116,7 +116,7 @@ def run_folder(tmp_path, hopper):
 
 @pytest.fixture(autouse=True)
 def no_run_stays_open():
-    """Robots of imported runs, and the folders that `check` adds, are known within one test only."""
+    """Robots of imported runs and folders that `check` adds are known within one test only."""
     own = os.environ.get(content.OWN)
     yield
     os.environ.pop(content.RUNS, None)
