@@ -35,6 +35,7 @@ def write(
         "command": command,
         "env": made.env.name,
         "kind": made.source.kind,
+        "policy_sha256": made.policy.digest,
         "entries": dict(made.source.said),
         "robot": list(made.assumed),
         "warnings": list(made.warnings),

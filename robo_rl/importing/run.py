@@ -123,10 +123,7 @@ def _network(gathered: Gathered, size: int, outputs: int, *, trust: bool) -> Any
         )
     program = network.program
     zeros = np.zeros((1, size), np.float32)
-    try:
-        given, _ = program.act(np, network.parameters, begin(np, program, (1,)), zeros)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"the network cannot be run: {error}") from error
+    given, _ = program.act(np, network.parameters, begin(np, program, (1,)), zeros)
     if np.shape(given) != (1, outputs):
         raise UserError(
             f"the network gives {np.shape(given)[-1]} numbers and {outputs} joints are driven."

@@ -30,7 +30,6 @@ class Source:
     robot: Path | None = None
     policy: Path | str | None = None
     said: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
     def read(self, entry: str, path: Path, key: str) -> None:
         """Note that an entry was read from a key of a file."""

@@ -1,5 +1,6 @@
 """Policies side by side on the same undisturbed episodes, with paired differences."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,7 +66,8 @@ def versus(
 ) -> Versus:
     """Runs every policy on the same episodes of their environment.
 
-    Raises UserError for fewer than two runs, and for policies of different environments.
+    Raises UserError for fewer than two runs, for policies of different environments, and for too
+    few episodes to show any difference.
     """
     if len(runs) < 2:
         raise UserError("compare: runs=A,B: two run folders or more are compared.")
@@ -77,6 +79,12 @@ def versus(
                 f"compare: {runs[0]} is for {env.name!r} and {run} for {own!r}: policies of the"
                 " same robot, drives, rates and task are compared."
             )
+    needed = fewest_episodes(len(_metrics(env)) * (len(runs) - 1))
+    if episodes < needed:
+        raise UserError(
+            f"compare: episodes={episodes}: even a policy that is worse in every one of them could"
+            f" not be shown to be: episodes={needed} or more."
+        )
     keys = episode_keys(seed, episodes)
     played = []
     for index, policy in enumerate(policies):
@@ -131,6 +139,14 @@ def sign_test(won: int, lost: int) -> float:
     if not won + lost:
         return 1.0
     return float(scipy.stats.binomtest(won, won + lost, 0.5).pvalue)
+
+
+def fewest_episodes(tests: int) -> int:
+    """Pairs, all won, after which the first of so many sign tests is below the shared risk.
+
+    2 / 2^n <= RISK / tests; one test takes 6, nine take 9.
+    """
+    return math.ceil(math.log2(2 * tests / RISK))
 
 
 def _gap(new: np.ndarray, old: np.ndarray) -> np.ndarray:

@@ -28,9 +28,10 @@ def wiring_rows(run: Path, policy: Policy) -> list[Row]:
     if "imported" not in policy.contract:
         return []
     found = run / "import.json"
-    said = read_json(found, "golden", "entries") if found.is_file() else {}
+    said = read_json(found, "golden", "policy_sha256") if found.is_file() else {}
+    same = said.get("policy_sha256") == policy.digest
     return [
-        _golden_row(run, said.get("golden")),
+        _golden_row(run, said.get("golden") if same else None),
         _assumed_row(run, policy.contract["imported"].get("from", {})),
         *([_mistakes_row(run, policy)] if policy.wired else []),
     ]
@@ -38,10 +39,11 @@ def wiring_rows(run: Path, policy: Policy) -> list[Row]:
 
 def _golden_row(run: Path, golden: dict[str, Any] | None) -> Row:
     if golden is None:
-        evidence, grade = "no golden data of the source was compared with", Grade.UNKNOWN
+        evidence, grade = "this policy was not compared with golden data", Grade.UNKNOWN
     else:
-        largest = max(golden["observation"], golden["action"], golden["network"])
-        evidence = f"largest difference from golden data over {golden['steps']} steps {largest:.2g}"
+        found = [golden[key] for key in ("observation", "action", "network")]
+        largest = "not finite" if None in found else f"{max(found):.2g}"
+        evidence = f"largest difference from golden data over {golden['steps']} steps {largest}"
         grade = Grade.GREEN if golden["equal"] else Grade.RED
     return Row(
         "contract",

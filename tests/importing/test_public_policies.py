@@ -106,7 +106,7 @@ def test_the_same_robot_with_a_policy_that_does_nothing_is_rejected(imported, tm
     again = here("replay", idle / "safety" / "locomotion" / "replays", cwd=tmp_path)
     assert again.returncode == 0, again.stdout
     versus = here(
-        "compare", f"runs={run},{idle}", "episodes=4", f"out={tmp_path / 'c'}", cwd=tmp_path
+        "compare", f"runs={run},{idle}", "episodes=12", f"out={tmp_path / 'c'}", cwd=tmp_path
     )
     assert "idle: worse" in versus.stdout
 

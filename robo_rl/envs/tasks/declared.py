@@ -5,6 +5,7 @@ policy's mapping.
 """
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -114,38 +115,7 @@ def _read(path: Path) -> TaskFile:
 
 def _mdp(name: str, path: Path) -> Mdp:
     file, robot = _read(path), load_robot(name)
-    if file.task == "hold":
-        return _hold(name, file, robot)
-    assert file.command and file.fall
-    ranges = file.command
-    return Mdp(
-        robot=name,
-        control_hz=file.control_hz,
-        episode_s=file.episode_s,
-        observe=frame(robot),
-        rewards=file.rewards,
-        terminate=_falls(file.fall),
-        reset=resets.floating(
-            0.0,
-            file.start.tilt_rad,
-            file.start.speed_mps,
-            file.start.rate_radps,
-            joint_rad=file.start.joint_rad,
-        ),
-        goal=goals.follow_velocity(
-            ranges.forward_mps,
-            ranges.sideways_mps,
-            ranges.turn_radps,
-            ranges.every_s,
-            file.tolerance,
-        ),
-        not_for=file.not_for,
-    )
-
-
-def _hold(name: str, file: TaskFile, robot: Robot) -> Mdp:
-    """A fixed robot holds its home pose."""
-    return Mdp(
+    held = Mdp(
         robot=name,
         control_hz=file.control_hz,
         episode_s=file.episode_s,
@@ -154,6 +124,25 @@ def _hold(name: str, file: TaskFile, robot: Robot) -> Mdp:
         terminate=(),
         reset=resets.uniform(file.start.joint_rad, 0.0),
         goal=goals.hold_home(file.tolerance),
+        not_for=file.not_for,
+    )
+    if file.task == "hold":
+        return held
+    assert file.command and file.fall
+    ranges, start = file.command, file.start
+    return replace(
+        held,
+        terminate=_falls(file.fall),
+        reset=resets.floating(
+            0.0, start.tilt_rad, start.speed_mps, start.rate_radps, joint_rad=start.joint_rad
+        ),
+        goal=goals.follow_velocity(
+            ranges.forward_mps,
+            ranges.sideways_mps,
+            ranges.turn_radps,
+            ranges.every_s,
+            file.tolerance,
+        ),
     )
 
 
