@@ -9,7 +9,7 @@ from robo_rl.content import read_json
 from robo_rl.files import write_text
 from robo_rl.report import plots
 from robo_rl.rollouts.statistics import rate_bounds
-from robo_rl.sim2real.gap import SUCCESS_FLOOR
+from robo_rl.rollouts.threshold import FLOOR
 
 SHOWN = ("action_latency", "observation_jitter", "joint_velocity_noise")
 SHOWN += ("motor_weakness", "actuator_slew", "push")
@@ -17,20 +17,29 @@ TARGET = Path(__file__).resolve().parents[1] / "docs" / "images" / "degradation.
 
 
 def drawn(sweep) -> plots.Degradation:
-    bounds = np.array([rate_bounds(k, sweep["episodes"]) for k in sweep["successes"]])
+    bounds = np.array(
+        [rate_bounds(k, n) for k, n in zip(sweep["successes"], sweep["episodes"], strict=True)]
+    )
     return plots.Degradation(
         name=sweep["name"].replace("_", " "),
         unit=sweep["unit"],
         magnitudes=np.array(sweep["magnitudes"]),
-        success=np.array(sweep["successes"]) / sweep["episodes"],
+        success=np.array(sweep["successes"]) / np.array(sweep["episodes"]),
         low=bounds[:, 0],
         high=bounds[:, 1],
         retention=np.array(sweep["retention"]),
-        floor=SUCCESS_FLOOR,
+        floor=FLOOR,
         measured=sweep["measured"],
-        breaking=sweep["breaking"]["point"],
+        breaking=_breaking(sweep["breaking"]),
         verdict=sweep["verdict"],
     )
+
+
+def _breaking(found) -> tuple[float, float, float] | None:
+    """Bounds and point; what is beyond the sweep is null in the file."""
+    if found["point"] is None:
+        return None
+    return found["low"], found["point"], np.inf if found["high"] is None else found["high"]
 
 
 def main(path: Path) -> None:

@@ -1,6 +1,6 @@
 """Every policy in a folder imported, judged and measured: one page and one JSON.
 
-python benchmarks/public_policies.py FOLDER [episodes=14] [levels=3] [suite_episodes=64] [out=DIR]
+python benchmarks/public_policies.py FOLDER [episodes=120] [suite_episodes=64] [out=DIR]
 
 suite_episodes=0 leaves the suite out, episodes=0 the gap study. A policy is a deployment file that
 names its robot (unitree_rl_gym), a deploy.yaml beside scene.xml and policy.onnx, or a mapping in
@@ -77,7 +77,7 @@ def judged(name: str, folder: Path, out: Path, asked: dict[str, int]) -> dict[st
     }
     row["silent"] = [r.mistake for r in table.rows if r.grade == "RED"]
     if asked["episodes"]:
-        swept = gap.gap(out, None, episodes=asked["episodes"], levels=asked["levels"])
+        swept = gap.gap(out, None, episodes=asked["episodes"])
         gap_report.write(swept, out / "gap", f"robo-rl gap {out}")
         row["breaks_first"] = gap_report.breaks_first(swept)
         row["margins"] = {
@@ -170,9 +170,7 @@ def main(words: list[str]) -> None:
     folder = Path(words[0])
     given = dict(word.split("=", 1) for word in words[1:])
     out = Path(given.pop("out", "runs/public-policies"))
-    asked = {"episodes": 14, "levels": 3, "suite_episodes": 64} | {
-        k: int(v) for k, v in given.items()
-    }
+    asked = {"episodes": 120, "suite_episodes": 64} | {k: int(v) for k, v in given.items()}
     rows = []
     for name in found(folder):
         began = time.perf_counter()

@@ -22,7 +22,7 @@ from robo_rl.policy.stored import load_policy
 from robo_rl.rollouts.metrics import METRICS, Episodes
 from robo_rl.rollouts.play import episode_keys, rollout
 from robo_rl.rollouts.statistics import rate
-from robo_rl.rollouts.success import success_of
+from robo_rl.rollouts.success import task_of
 from robo_rl.training.config import resolve
 from robo_rl.training.run import read_rows
 from robo_rl.training.trainers import train
@@ -61,7 +61,8 @@ def judge(name: str, folder: Path, console: Console) -> dict[str, object]:
         train(resolve(words), console, resume=resume)
     env = make(name)
     track = rollout(env, load_policy(run), episode_keys(SEED, EPISODES))
-    asked = success_of(env, track.episode_return)
+    asked = task_of(env)
+    assert asked, f"{name} does not say when its task is done"
     values = METRICS[asked.metric].of(Episodes.of(env, track))
     share = rate(asked.of(env, track))
     last = read_rows(run / "evaluation.csv")[-1]

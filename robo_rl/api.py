@@ -14,7 +14,7 @@ from rich.console import Console
 from robo_rl.envs.mdp import Mdp, register
 from robo_rl.envs.step import Environment, make
 from robo_rl.injection.episode import longest_latency_s
-from robo_rl.injection.injectors import inject
+from robo_rl.injection.injectors import inject, neutral_of
 from robo_rl.policy import contract
 from robo_rl.policy.stored import Policy, load_policy, save_policy
 from robo_rl.report import page
@@ -122,7 +122,7 @@ def rollout(
 
 
 def _injection(env: Environment, injected: Injected, rng: np.random.Generator) -> Any:
-    made = gaps.neutral_of(env.robot)
+    made = neutral_of(env.robot)
     for name, given in injected.items():
         magnitude, options = given if isinstance(given, tuple) else (given, {})
         made = inject(made, env.robot, name, magnitude, rng, "injected", **options)
@@ -165,7 +165,6 @@ def gap(
     *,
     seed: int = gaps.GAP_SEED,
     episodes: int = gaps.EPISODES,
-    levels: int = gaps.LEVELS,
     episode_s: float | None = None,
     out: str | Path | None = None,
 ) -> gaps.GapResult:
@@ -176,13 +175,13 @@ def gap(
 
     profile: the robot's own if left out. out: where the report is written; nowhere if left out.
 
-    >>> result = robo_rl.gap("runs/pole", episodes=14, levels=1, episode_s=0.5)
+    >>> result = robo_rl.gap("runs/pole", episodes=18, episode_s=0.5)
     >>> sorted(result.sweeps[0].breaking._fields)
     ['high', 'low', 'point']
     """
     if out is not None:
         page.claim(Path(out))
-    result = gaps.gap(Path(run), profile, seed, episodes, levels, episode_s)
+    result = gaps.gap(Path(run), profile, seed, episodes, episode_s)
     if out is not None:
         gap_report.write(result, Path(out), f"robo-rl gap {run}")
     return result

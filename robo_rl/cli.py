@@ -254,9 +254,10 @@ def replay(
 def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words = None) -> None:
     """Measure how far a policy is from breaking on a real robot: breaking points and margins.
 
-    robo-rl gap RUN profile=legged episodes=32 levels=6
+    robo-rl gap RUN profile=legged episodes=240
 
-    Keys: profile (the robot's own if left out), seed, episodes, levels, episode_s, out, fail_on.
+    Keys: profile (the robot's own if left out), seed, episodes (of each departure at most),
+    episode_s, out, fail_on.
     Exit status 1 with a RED margin, 2 with an UNKNOWN one (fail_on=red lets it pass; fail_on=amber
     counts AMBER too), else 0; 3 where the policy gives numbers that are not finite.
     """
@@ -264,14 +265,13 @@ def gap(run: Annotated[Path, typer.Argument(help="A run folder.")], words: Words
     from robo_rl.sim2real import gap as gaps
     from robo_rl.sim2real import gap_report
 
-    known = ("profile", "seed", "episodes", "levels", "episode_s", "out", "fail_on")
+    known = ("profile", "seed", "episodes", "episode_s", "out", "fail_on")
     given = words_of.keys(words, known, "gap")
     fail_on = words_of.grade(given, "gap")
     folder = Path(str(given.get("out", run / "gap")))
     asked = {
         "seed": words_of.seed(given, gaps.GAP_SEED),
         "episodes": words_of.count(given, "episodes", gaps.EPISODES),
-        "levels": words_of.count(given, "levels", gaps.LEVELS),
         "episode_s": words_of.positive(given, "episode_s"),
     }
     page.claim(folder)

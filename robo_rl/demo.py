@@ -31,7 +31,6 @@ class DemoConfig(Strict):
     seed: int
     safety_episodes: int
     gap_episodes: int
-    gap_levels: int
     out: str = "runs/demo"
 
 
@@ -87,7 +86,6 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
         measured = gap.gap(
             run,
             episodes=config.gap_episodes,
-            levels=config.gap_levels,
             on_progress=_into(bars, departures),
         )
     safety_page = study_report.write(
@@ -98,7 +96,7 @@ def _judge(trained: compare.Trained, config: DemoConfig, console: Console) -> Ju
     gap_page = gap_report.write(
         measured,
         run / "gap",
-        f"robo-rl gap {run} episodes={config.gap_episodes} levels={config.gap_levels}",
+        f"robo-rl gap {run} episodes={config.gap_episodes}",
     )
     console.print("4 of 4  checklist")
     checked = checklist.checklist(run)

@@ -153,7 +153,7 @@ def test_ctrl_c_in_the_imports_or_in_a_study_says_130_and_leaves_no_verdict(
 
 
 def test_gap_and_checklist_gate_as_well(place):
-    words = ("profile=profile.yaml", "episodes=14", "levels=1", "episode_s=2")
+    words = ("profile=profile.yaml", "episodes=18", "episode_s=2")
     assert here("gap", "idle", *words, cwd=place).returncode == Exit.REJECT
     assert here("gap", "nan", *words, cwd=place).returncode == Exit.ERROR
     assert here("gap", "idle", "fail_on=re", cwd=place).returncode == Exit.USAGE
@@ -213,8 +213,8 @@ def test_every_command_of_the_readme_runs(tmp_path):
     model += "<motor joint='j' ctrlrange='-1 1' ctrllimited='true'/></actuator></mujoco>"
     (tmp_path / "own.xml").write_text(model)
     (tmp_path / "small.yaml").write_text(SUITE)
-    demo = ("ppo_steps=256", "sac_steps=128", "gap_levels=1")
-    demo += ("safety_episodes=2", "gap_episodes=14", "env=inverted-pendulum")
+    demo = ("ppo_steps=256", "sac_steps=128")
+    demo += ("safety_episodes=2", "gap_episodes=18", "env=inverted-pendulum")
     judged = (Exit.REJECT, Exit.CONDITIONAL)
     for words, statuses in (
         (("envs", "hopper"), (Exit.ACCEPT,)),

@@ -19,7 +19,7 @@ robo_rl.train(env="worn-pole", algo="ppo", steps=128, ppo=tiny, eval_points=0, o
 judged = robo_rl.safety("run", "worn", episodes=2)
 assert {"stays_near", "does_its_task"} <= {f.criterion for f in judged.findings}
 assert set(judged.cells) == {"nominal", "worn-rail"}
-swept = robo_rl.gap("run", "worn", episodes=14, levels=1, episode_s=0.3).sweeps
+swept = robo_rl.gap("run", "worn", episodes=18, episode_s=0.3).sweeps
 assert [s.name for s in swept] == ["worn rail", "everything at once"], swept
 worn_by = lambda brake: {"injected": {"worn_rail": brake}}
 plain, worn, other = (

@@ -18,7 +18,7 @@ import numpy as np
 from robo_rl import content, errors
 from robo_rl.engines.base import nominal_force_limit
 from robo_rl.injection.actuation import UNLIMITED_PER_S
-from robo_rl.injection.episode import PUSHES, Injection
+from robo_rl.injection.episode import PUSHES, Injection, neutral
 from robo_rl.registry import Registry
 from robo_rl.robots import channels
 from robo_rl.robots.channels import group_mask
@@ -40,6 +40,11 @@ class Injector(NamedTuple):
     meaning: str
     options: dict[str, Any]  # name -> default; inspect.Parameter.empty where it must be given
     most: float = math.inf  # the largest magnitude that means anything: 1 of a share
+    whole_substeps: bool = False  # a time in ms that acts in whole physics steps, rounded up
+
+    def quantum(self, robot: Robot) -> float:
+        """Magnitudes act in whole multiples of it, rounded up; 0 where any acts as it is."""
+        return 1e3 * float(robot.model.opt.timestep) if self.whole_substeps else 0.0
 
     def unit_with(self, options: Mapping[str, Any]) -> str:
         """The unit of the magnitude under these options: a channel's noise has the channel's."""
@@ -65,18 +70,19 @@ INJECTORS: Registry[Injector] = Registry("injector")
 
 
 def injector(
-    unit: str, *, most: float = math.inf
+    unit: str, *, most: float = math.inf, whole_substeps: bool = False
 ) -> Callable[[Callable[..., Injection]], Callable[..., Injection]]:
     """Add a function as an injector under its own name.
 
-    unit: that of its magnitude; most: the largest magnitude, where more means nothing.
+    unit: that of its magnitude; most: the largest magnitude, where more means nothing;
+    whole_substeps: of a time in ms that acts in whole physics steps.
     """
 
     def add(apply: Callable[..., Injection]) -> Callable[..., Injection]:
         parameters = list(inspect.signature(apply).parameters.values())[4:]
         options = {p.name: p.default for p in parameters}
         meaning = (apply.__doc__ or "").strip().splitlines()[0]
-        made = Injector(apply, unit, meaning, options, most)
+        made = Injector(apply, unit, meaning, options, most, whole_substeps)
         INJECTORS.add(apply.__name__, made, apply.__module__)
         return apply
 
@@ -110,6 +116,11 @@ def refused(part: str, value: Any, most: float) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return f"a number was expected, found {value!r}."
     return why_not(part, float(value), float(value), most)
+
+
+def neutral_of(robot: Robot) -> Injection:
+    """The injection that changes nothing, for a robot."""
+    return neutral(robot.model, len(robot.channels))
 
 
 def inject(
@@ -212,7 +223,7 @@ def observation_loss(i: Injection, robot: Robot, m: float, rng: Rng) -> Injectio
     return i._replace(sensors=i.sensors._replace(drop_probability=lost))
 
 
-@injector("ms")
+@injector("ms", whole_substeps=True)
 def action_latency(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
     """A command reaches the motors m ms after the policy gave it."""
     late = i.actuation.latency_s + np.float32(m / 1e3)

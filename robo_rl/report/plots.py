@@ -110,7 +110,7 @@ class Degradation(NamedTuple):
     retention: NDArray[np.float64]
     floor: float
     measured: float | None
-    breaking: float | None
+    breaking: tuple[float, float, float] | None  # low, point, high; None beyond the sweep
     verdict: str
 
 
@@ -135,7 +135,10 @@ def degradation(sweeps: Sequence[Degradation], columns: int = 3) -> str:
             if s.measured is not None:
                 axes.axvline(s.measured, color="#000000", lw=1.0, ls=":", label="real magnitude")
             if s.breaking is not None:
-                axes.axvline(s.breaking, color=Tone.BAD.value, lw=1.0, label="breaking point")
+                low, point, high = s.breaking
+                last = float(s.magnitudes[-1])
+                axes.axvspan(low, min(high, last), color=Tone.BAD.value, alpha=0.2, lw=0)
+                axes.axvline(point, color=Tone.BAD.value, lw=1.0, label="breaking point")
             axes.set(ylim=(-0.03, 1.23), xlabel=f"magnitude, {s.unit}")
             axes.set_title(f"{s.name} · {s.verdict}", fontsize=8, color=LOOKS[s.verdict].colour)
             if k == 0:

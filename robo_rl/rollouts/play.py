@@ -4,7 +4,7 @@ N episodes in lockstep, signals recorded.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -209,14 +209,28 @@ def replay_in_block(
     block = jax.tree.map(lambda leaf: leaf[source], start)
     idle = ~np.isin(np.arange(BLOCK), places)
     block = block._replace(truncated=block.truncated | idle)
-    steps = -(-len(actions) // CHUNK) * CHUNK
-    padded = np.zeros((steps, BLOCK, actions.shape[-1]), np.float32)
-    padded[: len(actions), places] = actions
-    pieces = iter(padded.reshape(-1, CHUNK, BLOCK, actions.shape[-1]))
+    padded = np.zeros((len(actions), BLOCK, actions.shape[-1]), np.float32)
+    padded[:, places] = actions
+    pieces = _pieces(padded)
     track = _collect(
         env, block, lambda s: _jitted(env).open_loop(s, next(pieces)), None, len(actions)
     )
     return track.only(places)
+
+
+def open_loop_in_block(env: Environment, start: State, actions: np.ndarray) -> Iterator[State]:
+    """Runs actions [T, BLOCK, nu] from states [BLOCK]; the states every CHUNK control steps."""
+    state = start
+    for piece in _pieces(actions):
+        state, _ = _jitted(env).open_loop(state, piece)
+        yield state
+
+
+def _pieces(actions: np.ndarray) -> Iterator[np.ndarray]:
+    """Actions [T, N, nu] in chunks, the last one filled up with zero."""
+    missing = -len(actions) % CHUNK
+    padded = np.pad(actions, [(0, missing), (0, 0), (0, 0)])
+    return iter(padded.reshape(-1, CHUNK, *actions.shape[1:]))
 
 
 def append(first: Recorded, more: Recorded) -> Recorded:

@@ -23,6 +23,10 @@ class Success(NamedTuple):
     unit: str
     words: str  # after "it survives and ...": "its mean goal error is at most 0.2 m/s"
 
+    def only(self, rows: NDArray[np.int64]) -> "Success":
+        """What is asked of some episodes: the same of all."""
+        return self
+
     def of(self, env: Environment, track: Trajectories) -> NDArray[np.bool_]:
         """Whether each episode succeeds; a fall or a number that is not finite never does."""
         values = METRICS[self.metric].of(Episodes.of(env, track))
@@ -62,17 +66,34 @@ def why_not(done: Done) -> str:
     return ""
 
 
-def success_of(env: Environment, undisturbed: NDArray[np.float64]) -> Success:
-    """task_of(), or half of the undisturbed return where nothing says when the task is done.
+class Twins(NamedTuple):
+    """Where nothing says when a task is done: an episode keeps half of what its twin earned.
 
-    undisturbed: returns, [N]. A task of negative returns may lose as much as one of positive.
+    The twin is the same episode (start, command, noise) with nothing departed.
     """
-    if task := task_of(env):
-        return task
-    reference = float(np.median(undisturbed))
-    least = reference - (1.0 - RETURN_KEPT) * abs(reference)
-    words = f"keeps {RETURN_KEPT:.0%} of the nominal return ({reference:.0f})"
-    return Success("return", least, False, "1", words)
+
+    returns: NDArray[np.float64]  # of the twins, [N]; one of negative return may lose as much
+
+    @property
+    def words(self) -> str:
+        """After "it survives and ..."."""
+        return f"keeps {RETURN_KEPT:.0%} of what the same episode earns undisturbed"
+
+    def only(self, rows: NDArray[np.int64]) -> "Twins":
+        """The twins of some episodes."""
+        return Twins(self.returns[rows])
+
+    def of(self, env: Environment, track: Trajectories) -> NDArray[np.bool_]:
+        """Whether each episode succeeds; a fall or a number that is not finite never does."""
+        least = self.returns - (1.0 - RETURN_KEPT) * np.abs(self.returns)
+        with np.errstate(invalid="ignore"):
+            met = METRICS["return"].of(Episodes.of(env, track)) >= least
+        return np.asarray(met & ~(track.fell | track.crashed), bool)
+
+
+def success_of(env: Environment, undisturbed: NDArray[np.float64]) -> Success | Twins:
+    """task_of(), or against the undisturbed twins, whose returns are given, [N]."""
+    return task_of(env) or Twins(undisturbed)
 
 
 def _words(metric: str, side: str, limit: float, unit: str) -> str:

@@ -206,11 +206,10 @@ def _gap_rows(run: Path, policy: Policy, found: GapResults | None) -> list[Row]:
 def _swept(sweep: Swept, study: GapResults, old: bool) -> str:
     measured = sweep.measured
     where = "unmeasured" if measured is None else report.quantity(measured, sweep.unit)
-    at = int(np.argmin(np.abs(np.array(sweep.magnitudes) - (measured or 0.0))))
     return (
-        f"{OLDER if old else sweep.why}; at the real magnitude ({where})"
-        f" {sweep.successes[at]}/{sweep.episodes} episodes of {study.episode_s:g} s succeed"
-        f" (profile {study.profile.name}, {study.levels} levels)"
+        f"{OLDER if old else sweep.why}; the real magnitude is {where};"
+        f" {sum(sweep.episodes[1:])} episodes of {study.episode_s:g} s"
+        f" at {len(sweep.magnitudes) - 1} magnitudes (profile {study.profile.name})"
     )
 
 

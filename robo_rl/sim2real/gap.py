@@ -1,7 +1,7 @@
 """The gap study: how large each departure from simulation may grow before the policy breaks."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -10,30 +10,34 @@ from numpy.typing import NDArray
 
 from robo_rl.envs.step import Environment, make
 from robo_rl.errors import NotFiniteError, UserError
-from robo_rl.injection.episode import Injection, longest_latency_s, neutral
-from robo_rl.injection.injectors import INJECTORS, NotApplicableError, inject
+from robo_rl.injection.episode import Injection, longest_latency_s
+from robo_rl.injection.injectors import neutral_of
 from robo_rl.policy import contract
 from robo_rl.policy.stored import Policy, load_policy
-from robo_rl.robots.robot import Robot
-from robo_rl.rollouts.play import episode_keys, rollout
+from robo_rl.rollouts import threshold
+from robo_rl.rollouts.play import BLOCK, Trajectories, episode_keys, run_in_blocks
 from robo_rl.rollouts.statistics import Interval, rate_bounds
-from robo_rl.rollouts.success import Success, success_of
+from robo_rl.rollouts.success import Success, Twins, success_of, task_of
+from robo_rl.rollouts.threshold import FLOOR, Search
 from robo_rl.scenarios.schema import stack
+from robo_rl.sim2real import effect
+from robo_rl.sim2real.departures import Departure, departures, together
 from robo_rl.sim2real.profiles import Profile, load_profile
 from robo_rl.sim2real.transfer import OTHER_ENGINES, Transfer, transfer
 from robo_rl.verdicts import Grade
 
 GAP_SEED = 8_000_003
-EPISODES, LEVELS = 32, 6  # of each departure, unless asked otherwise
-SUCCESS_FLOOR = 0.8  # a policy has broken where fewer episodes than this succeed
+EPISODES = threshold.EPISODES  # of each departure at most, unless asked otherwise
+UNDISTURBED = 64  # episodes in which nothing departs, shared by all departures
+AT_ONCE = (8, 24)  # of one departure before it is looked at again: fewest, most
 GREEN_MARGIN, AMBER_MARGIN = 2.0, 1.0
-TOGETHER = "everything at once"
+HARDLY = 10_000  # episodes
 
 
 class Sweep(NamedTuple):
-    """One departure, swept from nothing to far beyond what is real.
+    """One departure: what was tried, where the policy breaks, and what that says.
 
-    [levels], the first is nominal.
+    [k] magnitudes that were tried, rising; the first is 0.
     """
 
     name: str
@@ -42,11 +46,12 @@ class Sweep(NamedTuple):
     measured: float | None
     source: str
     mitigation: str
-    magnitudes: NDArray[np.float64]
-    successes: NDArray[np.int64]
-    episodes: int
-    retention: NDArray[np.float64]  # mean return / nominal mean return
-    breaking: Interval  # inf: did not break within the sweep
+    largest: float  # the largest magnitude that may be tried
+    magnitudes: NDArray[np.float64]  # [k]
+    successes: NDArray[np.int64]  # [k]
+    episodes: NDArray[np.int64]  # [k]
+    retention: NDArray[np.float64]  # [k] mean return: 1 as undisturbed, 0 its whole size lost
+    breaking: Interval  # 95 %, both bounds together; inf: did not break up to the largest
     margin: Interval | None  # breaking point / measured magnitude
     verdict: Grade
     why: str
@@ -65,18 +70,11 @@ class GapResult(NamedTuple):
     skipped: dict[str, str]
     nominal_return: float
     nominal_success: Interval
-    success: Success
+    success: Success | Twins
     seed: int
-    episodes: int
+    episodes: int  # of each departure at most
     episode_s: float
     transfers: tuple[Transfer, ...]
-
-
-class _Plan(NamedTuple):
-    name: str
-    magnitudes: NDArray[np.float64]
-    injections: list[Injection]  # level by level, episodes within a level
-    acts_by_s: float  # when the departure has acted in full
 
 
 def gap(
@@ -84,65 +82,62 @@ def gap(
     profile_name: str | None = None,
     seed: int = GAP_SEED,
     episodes: int = EPISODES,
-    levels: int = LEVELS,
     episode_s: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> GapResult:
-    """Sweeps every row of a profile that applies to the policy's robot, all in one batch.
+    """Searches the breaking point of every row of a profile that acts on the policy's robot.
 
-    profile_name: the robot's own profile if left out. episode_s: shorter episodes than the task's.
-    The undisturbed episodes are run on the other engines as well.
+    All searches go on side by side, in one batch after another. profile_name: the robot's own
+    profile if left out. episodes: of each row at most. episode_s: shorter episodes than the
+    task's. The undisturbed episodes are run on the other engines as well. on_progress is told the
+    episodes done and the most there can be.
     """
-    _demand_evidence(episodes, levels)
+    _demand_evidence(episodes)
     policy = load_policy(run)
     nominal = make(str(policy.contract.get("env")), str(policy.contract.get("reward")))
     contract.demand_fit(policy, nominal)
     profile = load_profile(profile_name or nominal.robot.file.profile)
-    plans, skipped = _plans(nominal.robot, profile, seed, episodes, levels)
-    if not plans:
-        raise UserError(
-            f"profile {profile.name}: no row applies to {nominal.robot.name}: {skipped}"
-        )
-    batch = stack(
-        [neutral_of(nominal.robot)] * episodes + [i for plan in plans for i in plan.injections]
-    )
+    parts, skipped = departures(nominal.robot, profile, seed)
     env = make(
-        nominal.name, nominal.layer, history_s=max(longest_latency_s(batch)), episode_s=episode_s
+        nominal.name, nominal.layer, history_s=_history_s(parts, nominal), episode_s=episode_s
     )
-    keys = episode_keys(seed, episodes)[
-        np.tile(np.arange(episodes), len(batch.fault.at_s) // episodes)
-    ]
-    track = rollout(env, policy, keys, batch, on_progress)
-    returns = np.where(track.crashed, -np.inf, track.episode_return).reshape(-1, episodes)
-    reference = float(np.median(returns[0]))
-    if not np.isfinite(reference):
+    study = _Study(env, policy, seed, episodes)
+    if not np.isfinite(study.reference):
         raise NotFiniteError(
             f"{run}: the policy produces numbers that are not finite in the undisturbed task."
         )
-    criterion = success_of(env, returns[0])
-    success = criterion.of(env, track).reshape(-1, episodes)
+    idle = study.without_effect(parts)
+    parts = tuple(part for part in parts if part.name not in idle)
+    if not parts:
+        raise UserError(
+            f"profile {profile.name}: no row applies to {nominal.robot.name}: {skipped | idle}"
+        )
+    everything = together(env.robot, parts, seed)
+    parts += (everything,) if everything else ()
+    sweeps = study.searched(parts, on_progress)
     short = _too_short(env, nominal)
+    first = slice(0, UNDISTURBED)
     transfers = tuple(
         _only_failures(
-            transfer(policy, env, engine, seed, returns[0], criterion, SUCCESS_FLOOR, on_progress),
+            transfer(policy, env, engine, seed, study.returns[first], study.criterion, FLOOR),
             short,
         )
         for engine in OTHER_ENGINES
     )
-    low, high = rate_bounds(int(success[0].sum()), episodes)
-    nominal_success = Interval(low, float(success[0].mean()), high)
+    successes = int(study.succeeded[first].sum())
+    low, high = rate_bounds(successes, UNDISTURBED)
     return GapResult(
         policy,
         env,
         profile,
         tuple(
-            _only_failures(_untested(sweep, plan, env), short)
-            for sweep, plan in zip(_sweeps(plans, profile, success, returns), plans, strict=True)
+            _only_failures(_untested(sweep, part, env), short)
+            for sweep, part in zip(sweeps, parts, strict=True)
         ),
-        skipped,
-        reference,
-        nominal_success,
-        criterion,
+        skipped | idle,
+        study.reference,
+        Interval(low, successes / UNDISTURBED, high),
+        study.criterion,
         seed,
         episodes,
         env.mdp.episode_s,
@@ -150,108 +145,156 @@ def gap(
     )
 
 
-def _demand_evidence(episodes: int, levels: int) -> None:
-    least = math.ceil(math.log(0.05) / math.log(SUCCESS_FLOOR))
+def _demand_evidence(episodes: int) -> None:
+    least = threshold.fewest_episodes()
     if episodes < least:
         raise UserError(
-            f"gap: episodes={episodes} cannot show a success rate of {SUCCESS_FLOOR:.0%}; at least"
+            f"gap: episodes={episodes} cannot show a success rate of {FLOOR:.0%}; at least"
             f" {least} are needed."
         )
-    if levels < 1:
-        raise UserError(f"gap: levels={levels}: with no level nothing is tried; 1 or more.")
 
 
-def neutral_of(robot: Robot) -> Injection:
-    """The injection that changes nothing, for a robot."""
-    return neutral(robot.model, len(robot.channels))
+def _history_s(parts: tuple[Departure, ...], env: Environment) -> float:
+    """The longest latency that any of them asks for, alone or with the others, s."""
+    if not parts:
+        return 0.0
+    everything = together(env.robot, parts, 0)
+    made = [part.make(part.largest, 0) for part in parts]
+    made += [everything.make(everything.largest, 0)] if everything else []
+    return max(longest_latency_s(stack(made)))
 
 
-def _plans(
-    robot: Robot, profile: Profile, seed: int, episodes: int, levels: int
-) -> tuple[list[_Plan], dict[str, str]]:
-    plans, skipped = [], {}
-    for name, row in profile.rows.items():
-        magnitudes = sweep_levels(row.measured, row.sweep_to, levels)
-        try:
-            plans.append(
-                _Plan(
-                    name,
-                    magnitudes,
-                    [
-                        inject(
-                            neutral_of(robot),
-                            robot,
-                            row.injector,
-                            m,
-                            _rng(seed, e, name),
-                            name,
-                            **row.options,
-                        )
-                        for m in magnitudes[1:]
-                        for e in range(episodes)
-                    ],
-                    INJECTORS[row.injector].acts_s(row.options)[1],
-                )
-            )
-        except NotApplicableError as reason:
-            skipped[name] = str(reason)
-    applied = [plan.name for plan in plans if profile.rows[plan.name].measured is not None]
-    multiples = np.array([0.0, 0.5, 1.0, 2.0, 4.0])
-    if applied:
-        everything = [
-            _together(robot, profile, applied, multiple, seed, e)
-            for multiple in multiples[1:]
-            for e in range(episodes)
+class _Study:
+    """The undisturbed episodes, and the searches that are held against them.
+
+    Episode e of every departure starts, and is asked for, what undisturbed episode UNDISTURBED + e
+    is; the first UNDISTURBED of them say how often the task is done with nothing departed.
+    """
+
+    def __init__(self, env: Environment, policy: Policy, seed: int, episodes: int):
+        self.env, self.policy, self.episodes = env, policy, episodes
+        self.keys = episode_keys(seed, UNDISTURBED + episodes)
+        count = UNDISTURBED if task_of(env) else len(self.keys)
+        self.nominal = self._run(np.arange(count), [neutral_of(env.robot)] * count)
+        self.returns = _returns(self.nominal)
+        self.reference = float(np.median(self.returns[:UNDISTURBED]))
+        self.criterion = success_of(env, self.returns)
+        self.succeeded = self.criterion.of(env, self.nominal)
+
+    def without_effect(self, parts: tuple[Departure, ...]) -> dict[str, str]:
+        """Departures that change nothing, and how that was seen."""
+        some = np.arange(effect.EPISODES)
+        return effect.without_effect(self.env, parts, self.keys[some], self.nominal.only(some))
+
+    def searched(
+        self, parts: tuple[Departure, ...], on_progress: Callable[[int, int], None] | None
+    ) -> list[Sweep]:
+        """The breaking point of every departure."""
+        rows = [_Row(part, self.episodes, self.succeeded[:UNDISTURBED]) for part in parts]
+        while open_rows := [row for row in rows if not row.search.done]:
+            self._round(open_rows)
+            if on_progress:
+                spent = [self.episodes if r.search.done else r.search.spent for r in rows]
+                on_progress(sum(spent), self.episodes * len(rows))
+        mean = float(np.mean(self.returns[:UNDISTURBED]))
+        return [row.sweep(mean) for row in rows]
+
+    def _round(self, rows: list["_Row"]) -> None:
+        """The next episodes of every search that goes on, in one batch."""
+        each = int(np.clip(BLOCK // len(rows), *AT_ONCE))
+        asked = [row.search.ask(each) for row in rows]
+        which = [row.search.spent + np.arange(len(a)) for row, a in zip(rows, asked, strict=True)]
+        made = [
+            row.part.make(float(row.part.levels[level]), int(episode))
+            for row, levels, episodes in zip(rows, asked, which, strict=True)
+            for level, episode in zip(levels, episodes, strict=True)
         ]
-        by_s = max(plan.acts_by_s for plan in plans if plan.name in applied)
-        plans.append(_Plan(TOGETHER, multiples, everything, by_s))
-    return plans, skipped
+        places = UNDISTURBED + np.concatenate(which)
+        track = self._run(places, made)
+        success = self.criterion.only(places).of(self.env, track)
+        ends = np.cumsum([len(a) for a in asked])[:-1]
+        for row, levels, good, returns in zip(
+            rows, asked, np.split(success, ends), np.split(_returns(track), ends), strict=True
+        ):
+            row.tell(levels, good, returns)
+
+    def _run(self, episodes: NDArray[np.int64], made: list[Injection]) -> Trajectories:
+        return run_in_blocks(self.env, self.policy, self.keys[episodes], stack(made)).track
 
 
-def _together(
-    robot: Robot, profile: Profile, names: list[str], multiple: float, seed: int, episode: int
-) -> Injection:
-    """Every measured departure at once, each at a multiple of its measured magnitude."""
-    made = neutral_of(robot)
-    for name in names:
-        row = profile.rows[name]
-        magnitude = min(multiple * (row.measured or 0.0), row.sweep_to)
-        made = inject(
-            made, robot, row.injector, magnitude, _rng(seed, episode, name), name, **row.options
+class _Row:
+    """The search of one departure and the returns seen on the way."""
+
+    def __init__(self, part: Departure, episodes: int, undisturbed: NDArray[np.bool_]):
+        self.part = part
+        measured = part.measured
+        matters = () if measured is None else (AMBER_MARGIN * measured, GREEN_MARGIN * measured)
+        self.search = Search(part.levels, episodes, matters)
+        self.search.tell(0, undisturbed)
+        self.returns: dict[int, list[float]] = {}
+
+    def tell(
+        self,
+        levels: NDArray[np.int64],
+        success: NDArray[np.bool_],
+        returns: NDArray[np.float64],
+    ) -> None:
+        """What came of the episodes of a round, [N]."""
+        for level in np.unique(levels):
+            here = levels == level
+            self.search.tell(int(level), success[here])
+            self.returns.setdefault(int(level), []).extend(returns[here])
+
+    def sweep(self, mean_return: float) -> Sweep:
+        """The finding."""
+        part, row, search = self.part, self.part.row, self.search
+        breaking, measured = search.interval(), part.measured
+        margin = None if measured is None else Interval(*(b / measured for b in breaking))
+        largest = None if measured is None else part.largest / measured
+        more = math.nan if measured is None else search.to_decide(AMBER_MARGIN * measured)
+        verdict, why = margin_verdict(margin, largest, more)
+        kept = [
+            _kept(float(np.mean(np.where(np.isfinite(r), r, 0.0))), mean_return)
+            for r in (self.returns.get(t.level, [mean_return]) for t in search.tried)
+        ]
+        return Sweep(
+            name=part.name,
+            section=row.section if row else "dynamics",
+            unit=row.unit if row else "x measured",
+            measured=measured,
+            source=(
+                row.source
+                if row
+                else "every measured row of the profile at once, each a multiple of its magnitude"
+            ),
+            mitigation=row.mitigation if row else "Fix the RED and AMBER rows above first.",
+            largest=part.largest,
+            magnitudes=np.array([part.levels[t.level] for t in search.tried]),
+            successes=np.array([t.successes for t in search.tried]),
+            episodes=np.array([t.episodes for t in search.tried]),
+            retention=np.array(kept),
+            breaking=breaking,
+            margin=margin,
+            verdict=verdict,
+            why=why,
         )
-    return made
 
 
-def sweep_levels(measured: float | None, sweep_to: float, levels: int) -> NDArray[np.float64]:
-    """Zero, then `levels` magnitudes, geometric, from the measured one to sweep_to."""
-    first = measured if measured is not None else sweep_to / 10.0
-    return np.concatenate([[0.0], np.geomspace(first, sweep_to, levels)])
+def _returns(track: Trajectories) -> NDArray[np.float64]:
+    return np.where(track.crashed, -np.inf, track.episode_return)
 
 
-def _rng(seed: int, episode: int, name: str) -> np.random.Generator:
-    return np.random.default_rng([seed, episode, *name.encode()])
+def _kept(mean: float, undisturbed: float) -> float:
+    """Share of a return that is kept; what is lost is measured by its size, whatever its sign."""
+    return 1.0 + (mean - undisturbed) / max(abs(undisturbed), 1e-9)
 
 
-def _sweeps(
-    plans: list[_Plan],
-    profile: Profile,
-    success: NDArray[np.bool_],
-    returns: NDArray[np.float64],
-) -> Iterator[Sweep]:
-    """One sweep per plan; rows of the batch lie plan by plan behind the nominal one."""
-    at = 1
-    for plan in plans:
-        rows = [0, *range(at, at + len(plan.magnitudes) - 1)]
-        at += len(plan.magnitudes) - 1
-        yield _sweep(plan, profile, success[rows], returns[rows])
-
-
-def _untested(sweep: Sweep, plan: _Plan, env: Environment) -> Sweep:
+def _untested(sweep: Sweep, part: Departure, env: Environment) -> Sweep:
     """The sweep, UNKNOWN where its episodes were too short for the departure to act."""
     run_s = env.mdp.episode_s
-    if plan.acts_by_s < run_s:
+    if part.acts_by_s < run_s:
         return sweep
-    why = f"not tested: it acts {plan.acts_by_s:g} s after the start of {run_s:g} s episodes"
+    why = f"not tested: it acts {part.acts_by_s:g} s after the start of {run_s:g} s episodes"
     return sweep._replace(verdict=Grade.UNKNOWN, why=why)
 
 
@@ -270,79 +313,14 @@ def _only_failures(found: Judged, short: str) -> Judged:
     return found._replace(verdict=Grade.UNKNOWN, why=f"{short}; {found.why}")
 
 
-def _sweep(
-    plan: _Plan, profile: Profile, success: NDArray[np.bool_], returns: NDArray[np.float64]
-) -> Sweep:
-    row = profile.rows.get(plan.name)
-    measured = row.measured if row else 1.0
-    breaking = breaking_point(plan.magnitudes, success)
-    nominal = np.mean(returns[0])
-    retention = (
-        np.mean(np.where(np.isfinite(returns), returns, 0.0), axis=1) / nominal
-        if nominal
-        else np.full(len(returns), np.nan)
-    )
-    margin = None if measured is None else Interval(*(b / measured for b in breaking))
-    verdict, why = margin_verdict(margin, plan.magnitudes[-1] / measured if measured else None)
-    return Sweep(
-        name=plan.name,
-        section=row.section if row else "dynamics",
-        unit=row.unit if row else "x measured",
-        measured=measured,
-        source=(
-            row.source
-            if row
-            else "every row of the profile at once, each at a multiple of its measured magnitude"
-        ),
-        mitigation=row.mitigation if row else "Fix the RED and AMBER rows above first.",
-        magnitudes=plan.magnitudes,
-        successes=success.sum(axis=1),
-        episodes=success.shape[1],
-        retention=retention,
-        breaking=breaking,
-        margin=margin,
-        verdict=verdict,
-        why=why,
-    )
-
-
-def breaking_point(
-    magnitudes: NDArray[np.float64], success: NDArray[np.bool_], floor: float = SUCCESS_FLOOR
-) -> Interval:
-    """The smallest magnitude whose success rate falls below the floor, with its interval.
-
-    success: [levels, episodes]. Between levels rates are interpolated linearly; a rate never rises
-    again with magnitude (running minimum). The lower bound is where the exact lower confidence
-    bound of the success rate crosses the floor, the upper one where the upper bound does; both
-    one-sided 95 %. inf: not within the sweep (right-censored).
-    """
-    n = success.shape[1]
-    counts = success.sum(axis=1)
-    bounds = [rate_bounds(int(c), n) for c in counts]
-    rates = (np.array([b[0] for b in bounds]), counts / n, np.array([b[1] for b in bounds]))
-    return Interval(*(crossing(magnitudes, np.minimum.accumulate(r), floor) for r in rates))
-
-
-def crossing(magnitudes: NDArray[np.float64], rates: NDArray[np.float64], floor: float) -> float:
-    """Where a falling curve goes below the floor, interpolated.
-
-    0 if it starts there, inf if it never does.
-    """
-    below = np.flatnonzero(rates < floor)
-    if not below.size:
-        return math.inf
-    k = int(below[0])
-    if k == 0:
-        return 0.0
-    share = (rates[k - 1] - floor) / (rates[k - 1] - rates[k])
-    return float(magnitudes[k - 1] + share * (magnitudes[k] - magnitudes[k - 1]))
-
-
-def margin_verdict(margin: Interval | None, largest: float | None) -> tuple[Grade, str]:
-    """GREEN where the margin's lower bound is at least 2, AMBER at least 1, RED below.
+def margin_verdict(
+    margin: Interval | None, largest: float | None, more: float = math.nan
+) -> tuple[Grade, str]:
+    """GREEN where the margin's lower bound is at least 2, AMBER at least 1, RED if all is below.
 
     What did not break is known up to the largest multiple that was tried, and no further. UNKNOWN
-    where nobody measured the magnitude, or it was not reached.
+    where nobody measured the magnitude, it was not reached, or the bounds lie on both sides of it;
+    more: about how many episodes would decide that.
     """
     if margin is None or largest is None:
         return Grade.UNKNOWN, "the real magnitude has not been measured"
@@ -352,7 +330,16 @@ def margin_verdict(margin: Interval | None, largest: float | None) -> tuple[Grad
         return Grade.GREEN, text
     if shown >= AMBER_MARGIN:
         return Grade.AMBER, text
-    return (Grade.RED if math.isfinite(margin.low) else Grade.UNKNOWN), text
+    if margin.high <= AMBER_MARGIN:
+        return Grade.RED, text
+    if math.isinf(margin.low):
+        return Grade.UNKNOWN, text
+    wanted = (
+        f"about {math.ceil(more)} episodes more at that magnitude would decide"
+        if more < HARDLY
+        else "success there is so near the floor that more episodes would hardly decide"
+    )
+    return Grade.UNKNOWN, f"not decided: {text}; {wanted}"
 
 
 def bounded_text(margin: Interval, largest: float) -> str:

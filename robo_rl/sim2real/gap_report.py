@@ -10,7 +10,9 @@ from robo_rl.policy import contract
 from robo_rl.report import page as report
 from robo_rl.report import plots
 from robo_rl.rollouts.statistics import Interval, rate_bounds
-from robo_rl.sim2real.gap import SUCCESS_FLOOR, TOGETHER, GapResult, Sweep, bounded_text
+from robo_rl.rollouts.threshold import FLOOR
+from robo_rl.sim2real.departures import TOGETHER
+from robo_rl.sim2real.gap import UNDISTURBED, GapResult, Sweep, bounded_text
 from robo_rl.sim2real.transfer import RETURN_GREEN
 from robo_rl.verdicts import SEVERITY, Grade, tally, tally_words, worst
 
@@ -36,7 +38,7 @@ def grades_of(result: GapResult) -> list[Grade]:
 
 def breaks_first(result: GapResult) -> str:
     """The single departure with the smallest margin (point estimate), and that margin, in words."""
-    if result.nominal_success.point < SUCCESS_FLOOR:
+    if result.nominal_success.point < FLOOR:
         return "undisturbed"
     margins = {s.name: s.margin.point for s in result.sweeps if s.margin and s.name != TOGETHER}
     least = min(margins, key=margins.__getitem__, default="")
@@ -53,20 +55,20 @@ def _report(result: GapResult, command: str) -> report.Report:
             "verdict",
             "margin (breaking point / measured)",
             "measured",
-            "breaking point",
-            "success at measured",
-            "return kept at measured",
+            "breaking point (95 %)",
+            "episodes",
         ),
         tuple(_line(s) for s in ranked),
         "Most critical first. Margin: higher is better; GREEN from 2, AMBER from 1, by its lower"
-        " bound.",
+        " bound; RED where its upper bound is below 1; UNKNOWN where it is not decided.",
     )
     figure = plots.degradation([_drawn(s) for s in ranked])
     details = (
         f"An episode succeeds when it survives {result.episode_s:g} s and"
-        f" {result.success.words}. A policy has broken where fewer than {SUCCESS_FLOOR:.0%}"
-        f" succeed. {result.episodes} episodes a level, the same seeds at"
-        " every level; bounds are exact and one-sided 95 %."
+        f" {result.success.words}. A policy has broken where fewer than {FLOOR:.0%}"
+        f" succeed. The interval holds it with 95 %, whatever the curve between the magnitudes"
+        " that were tried, as long as success does not rise again with the magnitude. At most"
+        f" {result.episodes} episodes a departure, no two of them alike."
     )
     sources = report.Grid(
         ("departure", "measured magnitude and source", "what to do"),
@@ -79,11 +81,11 @@ def _report(result: GapResult, command: str) -> report.Report:
     ]
     total = sum(counts.values())
     why = f"{tally_words(counts)} of {total} departures, other physics engines included."
-    if result.nominal_success.low < SUCCESS_FLOOR:
+    if result.nominal_success.low < FLOOR:
         why += (
-            f" Undisturbed, {result.nominal_success.point:.0%} of {result.episodes} episodes "
+            f" Undisturbed, {result.nominal_success.point:.0%} of {UNDISTURBED} episodes "
             f"succeed (at least {result.nominal_success.low:.0%}): while that bound is below "
-            f"{SUCCESS_FLOOR:.0%}, no margin can be shown."
+            f"{FLOOR:.0%}, no margin can be shown."
         )
     return report.Report(
         f"Gap to reality: {result.policy.contract['env']}"
@@ -98,8 +100,7 @@ def _report(result: GapResult, command: str) -> report.Report:
                     report.Figure(
                         "degradation",
                         figure,
-                        f"Success rate with exact bounds and return kept, n = {result.episodes} a"
-                        " level.",
+                        "Success rate with exact bounds and return kept, at every magnitude tried.",
                     ),
                 ),
             ),
@@ -124,30 +125,26 @@ def _transfers(result: GapResult) -> report.Grid:
     return report.Grid(
         ("engine", "verdict", "success", "return kept"),
         tuple(lines),
-        f"The same undisturbed episodes. GREEN: success at least {SUCCESS_FLOOR:.0%} by its lower"
+        f"The same undisturbed episodes. GREEN: success at least {FLOOR:.0%} by its lower"
         f" bound and {RETURN_GREEN:.0%} of the return kept; higher is better.",
     )
 
 
 def _line(s: Sweep) -> tuple[str, ...]:
-    largest = s.magnitudes[-1] / s.measured if s.measured else None
-    at = int(np.argmin(np.abs(s.magnitudes - (s.measured or 0.0))))
-    low, high = rate_bounds(int(s.successes[at]), s.episodes)
+    largest = s.largest / s.measured if s.measured else None
     margin = "unknown" if s.margin is None or largest is None else bounded_text(s.margin, largest)
-    breaking = (
-        f"{report.quantity(s.breaking.point, s.unit)}"
-        if math.isfinite(s.breaking.point)
-        else f"> {report.quantity(s.magnitudes[-1], s.unit)}"
-    )
-    return (
-        s.name,
-        s.verdict,
-        margin,
-        _measured(s),
-        breaking,
-        f"{s.successes[at]}/{s.episodes} ({low:.0%} to {high:.0%})",
-        f"{s.retention[at]:.0%}",
-    )
+    tried = str(int(s.episodes[1:].sum()))
+    return s.name, s.verdict, margin, _measured(s), _breaking(s), tried
+
+
+def _breaking(s: Sweep) -> str:
+    """The breaking point and its interval, with the unit."""
+    low, point, high = s.breaking
+    if math.isinf(low):
+        return f"> {report.quantity(s.largest, s.unit)}"
+    beyond = f"{high:.3g}" if math.isfinite(high) else f"more than {s.largest:.3g}"
+    middle = f"{point:.3g}" if point < s.largest else f"{s.largest:.3g}"
+    return f"{middle} [{low:.3g}, {beyond}] {s.unit}"
 
 
 def _measured(s: Sweep) -> str:
@@ -155,8 +152,10 @@ def _measured(s: Sweep) -> str:
 
 
 def _drawn(s: Sweep) -> plots.Degradation:
-    bounds = np.array([rate_bounds(int(c), s.episodes) for c in s.successes])
-    breaking = s.breaking.point if math.isfinite(s.breaking.point) else None
+    bounds = np.array(
+        [rate_bounds(int(c), int(n)) for c, n in zip(s.successes, s.episodes, strict=True)]
+    )
+    breaking = s.breaking if math.isfinite(s.breaking.point) else None
     return plots.Degradation(
         s.name,
         s.unit,
@@ -165,7 +164,7 @@ def _drawn(s: Sweep) -> plots.Degradation:
         bounds[:, 0],
         bounds[:, 1],
         s.retention,
-        SUCCESS_FLOOR,
+        FLOOR,
         s.measured,
         breaking,
         s.verdict,
@@ -190,7 +189,7 @@ def _data(result: GapResult, command: str) -> dict[str, Any]:
         "nominal_success": result.nominal_success._asdict(),
         "episodes": result.episodes,
         "episode_s": result.episode_s,
-        "levels": max(len(s.magnitudes) for s in result.sweeps if s.name != TOGETHER) - 1,
+        "undisturbed": UNDISTURBED,
         "seed": result.seed,
         "command": command,
         "policy_sha256": result.policy.digest,

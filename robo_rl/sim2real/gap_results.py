@@ -20,7 +20,7 @@ class Margin(Stored):
 
 
 class Swept(Stored):
-    """One departure; magnitudes and successes go level by level, the first is nominal."""
+    """One departure; successes and episodes of each magnitude tried, the first is nominal."""
 
     name: str
     section: str
@@ -29,7 +29,7 @@ class Swept(Stored):
     mitigation: str
     magnitudes: tuple[float, ...]
     successes: tuple[int, ...]
-    episodes: int
+    episodes: tuple[int, ...]
     margin: Margin | None
     verdict: Grade
     why: str
@@ -52,7 +52,6 @@ class GapResults(Stored):
     sweeps: tuple[Swept, ...]
     transfers: tuple[Transferred, ...]
     episode_s: float
-    levels: int
     command: str
     policy_sha256: str
 

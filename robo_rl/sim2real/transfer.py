@@ -15,7 +15,7 @@ from robo_rl.errors import UserError
 from robo_rl.policy.stored import Policy
 from robo_rl.rollouts.play import episode_keys, rollout
 from robo_rl.rollouts.statistics import Interval, rate_bounds
-from robo_rl.rollouts.success import Success
+from robo_rl.rollouts.success import Success, Twins
 from robo_rl.verdicts import Grade
 
 OTHER_ENGINES = ("bullet",)  # that run on CPU at a useful speed
@@ -41,7 +41,7 @@ def transfer(
     engine: str,
     seed: int,
     returns: NDArray[np.float64],
-    criterion: Success,
+    criterion: Success | Twins,
     floor: float,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Transfer:
@@ -57,7 +57,7 @@ def transfer(
     except UserError as reason:
         return Transfer(engine, 0, 0, Interval(0.0, 0.0, 1.0), None, Grade.UNKNOWN, str(reason))
     track = rollout(env, policy, episode_keys(seed, n), None, on_progress)
-    successes = int(criterion.of(env, track).sum())
+    successes = int(criterion.only(np.arange(n)).of(env, track).sum())
     low, high = rate_bounds(successes, n)
     here = float(np.mean(returns[:n]))
     kept = 1.0 + (float(np.mean(track.episode_return)) - here) / max(abs(here), 1e-9)

@@ -6,9 +6,8 @@ import pytest
 
 from robo_rl import errors
 from robo_rl.injection.episode import plant_at, wrench_over
-from robo_rl.injection.injectors import INJECTORS, NotApplicableError, inject
+from robo_rl.injection.injectors import INJECTORS, NotApplicableError, inject, neutral_of
 from robo_rl.robots.robot import load_robot
-from robo_rl.sim2real.gap import neutral_of
 
 ROBOT = load_robot("hopper")
 FLYING = load_robot("quadrotor")

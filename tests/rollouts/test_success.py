@@ -11,18 +11,18 @@ from robo_rl.envs import mdp
 from robo_rl.envs.step import make
 from robo_rl.rewards.layers import Done
 from robo_rl.rollouts.metrics import METRICS
-from robo_rl.rollouts.success import success_of, task_of
+from robo_rl.rollouts.success import Twins, success_of, task_of
 from tests.rollouts.test_metrics import episodes
 
 
-def judged(env, **given):
+def judged(env, undisturbed=(100.0,), **given):
     there = SimpleNamespace(
         robot=env.robot,
         control_s=0.1,
         mdp=SimpleNamespace(episode_s=1.0, goal=env.mdp.goal),
         rewards=env.rewards,
     )
-    asked = success_of(env, np.array([100.0, 90.0, 110.0]))
+    asked = success_of(env, np.array(undisturbed))
     return asked, asked.of(there, episodes(steps=10, lengths=(10,), **given).track)
 
 
@@ -31,16 +31,25 @@ def undeclared(env):
     return replace(env, rewards=replace(env.rewards, done=None))
 
 
-def test_where_nothing_says_when_the_task_is_done_half_of_the_median_return_must_be_kept():
-    asked, short = judged(undeclared(make("hopper")), reward=np.full((10, 1), 4.9))
-    assert (asked.metric, asked.limit) == ("return", 50.0)
-    assert not short.any()
-    assert judged(undeclared(make("hopper")), reward=np.full((10, 1), 5.1))[1].all()
-    assert "50% of the nominal return (100)" in asked.words
+def test_where_nothing_says_when_the_task_is_done_half_of_the_twins_return_must_be_kept():
+    """Episodes of 49 and 51 against a twin of 100; and of 46 against one of 90."""
+    env = undeclared(make("hopper"))
+    for earned, twin, kept in ((4.9, 100.0, False), (5.1, 100.0, True), (4.6, 90.0, True)):
+        asked, done = judged(env, undisturbed=(twin,), reward=np.full((10, 1), earned))
+        assert (bool(done[0]), asked.returns.tolist()) == (kept, [twin])
+    assert "50% of what the same episode earns" in asked.words
 
 
 def test_a_task_of_negative_returns_may_lose_as_much_as_one_of_positive():
-    assert success_of(undeclared(make("swimmer")), np.array([-8.0, -8.0])).limit == -12.0
+    """A twin of -8 lets -12 pass, and nothing below."""
+    env = undeclared(make("swimmer"))
+    for earned, kept in ((-1.19, True), (-1.21, False)):
+        _, done = judged(env, undisturbed=(-8.0,), reward=np.full((10, 1), earned))
+        assert bool(done[0]) == kept
+
+
+def test_the_twins_of_some_episodes_are_theirs():
+    assert Twins(np.array([1.0, 2.0, 3.0])).only(np.array([2, 0])).returns.tolist() == [3.0, 1.0]
 
 
 def test_a_hopper_must_go_forward_and_standing_is_no_success():

@@ -60,7 +60,7 @@ def test_the_checklist_shows_what_the_other_engine_said(tmp_path):
     save_policy(run / "policy", policy.network, policy.contract)
     before = [r for r in checklist.checklist(run).rows if "physics engine" in r.risk]
     assert [r.verdict for r in before] == ["UNKNOWN"]
-    result = gap.gap(run, "joint-driven", episodes=14, levels=2, episode_s=0.2)
+    result = gap.gap(run, "joint-driven", episodes=18, episode_s=0.2)
     gap_report.write(result, run / "gap", "robo-rl gap")
     (row,) = (r for r in checklist.checklist(run).rows if "physics engine" in r.risk)
     assert "on bullet" in row.risk and row.verdict == result.transfers[0].verdict
