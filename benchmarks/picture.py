@@ -9,14 +9,13 @@ from robo_rl.content import read_json
 from robo_rl.files import write_text
 from robo_rl.report import plots
 from robo_rl.rollouts.statistics import rate_bounds
-from robo_rl.rollouts.threshold import FLOOR
 
 SHOWN = ("action_latency", "observation_jitter", "joint_velocity_noise")
 SHOWN += ("motor_weakness", "actuator_slew", "push")
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "images" / "degradation.svg"
 
 
-def drawn(sweep) -> plots.Degradation:
+def drawn(sweep, floor) -> plots.Degradation:
     bounds = np.array(
         [rate_bounds(k, n) for k, n in zip(sweep["successes"], sweep["episodes"], strict=True)]
     )
@@ -28,7 +27,7 @@ def drawn(sweep) -> plots.Degradation:
         low=bounds[:, 0],
         high=bounds[:, 1],
         retention=np.array(sweep["retention"]),
-        floor=FLOOR,
+        floor=floor,
         measured=sweep["measured"],
         breaking=_breaking(sweep["breaking"]),
         verdict=sweep["verdict"],
@@ -43,8 +42,9 @@ def _breaking(found) -> tuple[float, float, float] | None:
 
 
 def main(path: Path) -> None:
-    sweeps = {s["name"]: s for s in read_json(path)["sweeps"]}
-    write_text(TARGET, plots.degradation([drawn(sweeps[name]) for name in SHOWN]))
+    found = read_json(path)
+    sweeps, floor = {s["name"]: s for s in found["sweeps"]}, found["undisturbed"]["floor"]
+    write_text(TARGET, plots.degradation([drawn(sweeps[name], floor) for name in SHOWN]))
     print(TARGET)
 
 

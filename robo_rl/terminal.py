@@ -64,6 +64,8 @@ def safety_tables(result: Any) -> None:
 def gap_table(result: Any) -> None:
     """Every departure with its verdict and why, smallest margin first."""
     table = Table("departure", "verdict", "why", title=f"Gap study, profile {result.profile.name}")
+    nothing = result.undisturbed
+    table.add_row("nothing", coloured(nothing.verdict), escape(nothing.why))
     for sweep in sorted(result.sweeps, key=lambda s: s.margin.low if s.margin else 0.0):
         table.add_row(escape(sweep.name), coloured(sweep.verdict), escape(sweep.why))
     for other in result.transfers:

@@ -24,10 +24,12 @@ class ActuationInjection(NamedTuple):
 
 
 class ActuationMemory(NamedTuple):
-    """Commands that are still on their way, and the one applied last."""
+    """Commands still on their way, the last one that was not lost, and the drive's state."""
 
     commands: Array  # [capacity, nu] newest last, one per control step
-    applied: Array  # [nu]
+    last: Array  # [nu] what a lost command leaves in force
+    limited: Array  # [nu] behind the rate limit
+    applied: Array  # [nu] behind the lag, which follows the rate limit
 
 
 def ideal(actuators: int) -> ActuationInjection:
@@ -39,7 +41,8 @@ def ideal(actuators: int) -> ActuationInjection:
 
 def begin(actuators: int, capacity: int) -> ActuationMemory:
     """Memory at the start of an episode: no command has been given."""
-    return ActuationMemory(jnp.zeros((capacity, actuators)), jnp.zeros(actuators))
+    none = jnp.zeros(actuators)
+    return ActuationMemory(jnp.zeros((capacity, actuators)), none, none, none)
 
 
 def actuate(
@@ -57,9 +60,8 @@ def actuate(
     is built.
     """
     jitter_key, drop_key, noise_key = jax.random.split(key, 3)
-    last = memory.commands[-1] if memory.commands.shape[0] else memory.applied
     lost = jax.random.uniform(drop_key) < injection.drop_probability
-    command = jnp.where(lost, last, action)
+    command = jnp.where(lost, memory.last, action)
     commands = jnp.concatenate([memory.commands, command[None]])
     wanted = jnp.broadcast_to(command, (substeps, command.shape[0]))
     if memory.commands.shape[0]:
@@ -69,11 +71,11 @@ def actuate(
         ]
     wanted = wanted + injection.noise_std * jax.random.normal(noise_key, action.shape)
     wanted = jnp.clip(wanted, -injection.saturation, injection.saturation)
-    applied, sequence = memory.applied, []
+    limited, applied, sequence = memory.limited, memory.applied, []
     for k in range(substeps):
-        applied = follow(injection, applied, wanted[k], substep_s)
+        limited, applied = follow(injection, limited, applied, wanted[k], substep_s)
         sequence.append(applied)
-    return ActuationMemory(commands[1:], applied), jnp.stack(sequence)
+    return ActuationMemory(commands[1:], command, limited, applied), jnp.stack(sequence)
 
 
 def command_age(late_s: Array, substeps: int, substep_s: float, available: int) -> Array:
@@ -85,12 +87,21 @@ def command_age(late_s: Array, substeps: int, substep_s: float, available: int) 
     return jnp.clip(jnp.ceil(waiting - 1e-4).astype(jnp.int32), 0, available - 1)
 
 
-def follow(injection: ActuationInjection, applied: Array, wanted: Array, substep_s: float) -> Array:
-    """The applied command one substep on: rate limited, then lagging."""
+def follow(
+    injection: ActuationInjection, limited: Array, applied: Array, wanted: Array, substep_s: float
+) -> tuple[Array, Array]:
+    """Rate-limited and applied command one substep on: a rate limit, and behind it a lag.
+
+    The lag is exact for what the rate limit gives, which moves in a straight line over a substep.
+    """
     step = injection.rate_limit_per_s * substep_s
-    limited = jnp.where(
-        jnp.abs(wanted - applied) <= step, wanted, applied + jnp.clip(wanted - applied, -step, step)
+    moved = jnp.where(
+        jnp.abs(wanted - limited) <= step, wanted, limited + jnp.clip(wanted - limited, -step, step)
     )
     tau = jnp.maximum(injection.lag_s, 1e-9)
-    lagging = applied + (limited - applied) * -jnp.expm1(-substep_s / tau)
-    return jnp.where(injection.lag_s > 0, lagging, limited)
+    ramp = jnp.where(injection.rate_limit_per_s < UNLIMITED_PER_S, moved - limited, 0.0)
+    begun = moved - ramp  # where the line begins; a jump has happened at once
+    share = -jnp.expm1(-substep_s / tau)
+    behind = ramp * (1.0 - share * tau / substep_s)
+    lagging = applied + (begun - applied) * share + behind
+    return moved, jnp.where(injection.lag_s > 0, lagging, moved)

@@ -15,18 +15,20 @@ from numpy.typing import NDArray
 
 from robo_rl.rollouts.statistics import Interval
 
-FLOOR = 0.8  # a policy has broken where fewer episodes than this succeed
+FLOOR = 0.8  # share of the undisturbed success that must be kept
 RISK = 0.05  # that the true breaking point lies outside, both sides together
 PER_OCTAVE = 24  # magnitudes that may be tried between one and its double
 CLOSE = 1.25  # bounds no further apart than this are close enough
 WIDE = 2.0  # while it may lie anywhere in a range so wide, tries are spread over it
 APART = 1.08  # how far from the expected breaking point its two sides are shown
 EPISODES = 240  # the most that one search takes unless asked otherwise
-# working model: success = top / (1 + (top / floor - 1) (magnitude / threshold)^slope)
+# working model: success = top / (1 + (top / floor - 1) (magnitude / threshold)^slope), its top so
+# far between floor and 1
 SLOPES = (2.0, 4.0, 8.0, 16.0, 48.0)
-TOPS = (0.85, 0.9, 0.95, 0.99)
+TOPS = (0.25, 0.5, 0.75, 0.95)
 CHEAP = 1.5  # times the least cost is still cheap
-BROKEN, BROKEN_SHARE = (0.02, 0.2, 0.4, 0.6, 0.75), 0.1  # or it fails whatever the magnitude
+# or it fails whatever the magnitude: rates as shares of the floor, and how likely that is
+BROKEN, BROKEN_SHARE = (0.02, 0.25, 0.5, 0.75, 0.95), 0.1
 LEAST, MOST = 0.02, 0.99  # predictions are kept off certainty
 
 
@@ -66,6 +68,7 @@ class Search:
 
     levels: magnitudes that may be tried, rising, the first is 0 (nothing departs). most: episodes.
     matters: magnitudes of which it is to be decided whether the breaking point is beyond them.
+    floor: below which rate of success a policy has broken.
     """
 
     def __init__(
@@ -73,16 +76,17 @@ class Search:
         levels: NDArray[np.float64],
         most: int = EPISODES,
         matters: tuple[float, ...] = (),
+        floor: float = FLOOR,
         risk: float = RISK,
     ):
-        self.levels, self.most = levels, most
+        self.levels, self.most, self.floor = levels, most, floor
         self._matters = tuple(self._nearest(m) for m in matters if m <= levels[-1])
         self.enough = math.log(2.0 / risk)
         self.successes = np.zeros(len(levels), int)
         self.episodes = np.zeros(len(levels), int)
         self._below = np.zeros(len(levels))  # evidence that success is below the floor here
         self._above = np.zeros(len(levels))
-        self._curves, self._thresholds, self._log_weight = _curves(levels)
+        self._curves, self._thresholds, self._log_weight = _curves(levels, floor)
 
     @property
     def spent(self) -> int:
@@ -102,11 +106,17 @@ class Search:
         rates = self._curves[:, level]
         for good in success:
             predicted = float(np.clip(self._weights() @ rates, LEAST, MOST))
-            self._below[level] += _gain(min(predicted, FLOOR), bool(good))
-            self._above[level] += _gain(max(predicted, FLOOR), bool(good))
+            self._below[level] += self._gain(min(predicted, self.floor), bool(good))
+            self._above[level] += self._gain(max(predicted, self.floor), bool(good))
             self._log_weight += np.log(rates if good else 1.0 - rates)
         self.successes[level] += int(success.sum())
         self.episodes[level] += len(success)
+
+    def expect(self, success: NDArray[np.bool_]) -> None:
+        """Undisturbed episodes, [N]: they teach the working model and are no evidence."""
+        for good in success:
+            rates = self._curves[:, 0]
+            self._log_weight += np.log(rates if good else 1.0 - rates)
 
     def bounds(self) -> tuple[int, int]:
         """Levels between which the breaking point lies: -1 below the first, len() beyond the last.
@@ -149,16 +159,25 @@ class Search:
         return self._near() and self._open() is None
 
     def ask(self, episodes: int) -> NDArray[np.int64]:
-        """The level of each of the next episodes, [episodes]; fewer where no more may be spent."""
+        """The level of each of the next episodes, [episodes]; fewer where no more may be spent.
+
+        First spread over all that is possible, then where it matters, then on both sides of the
+        breaking point.
+        """
         count = min(episodes, self.most - self.spent)
-        if self._near():
-            return np.full(count, self._open())
         spread = self._quantile(0.95) / max(self._quantile(0.05), self.levels[1])
-        sides = [] if spread > WIDE else [k for k in self._sides() if k is not None]
-        if not sides:
+        if spread > WIDE and not self._near():
             shares = (np.arange((count + 1) // 2) + 0.5) / ((count + 1) // 2)
-            sides = [self._nearest(self._quantile(share)) for share in shares]
-        return np.sort(np.resize(sides, count))
+            return self._shared([self._nearest(self._quantile(share)) for share in shares], count)
+        if (level := self._open()) is not None:
+            return self._shared([level], count)
+        sides = [level for level in self._sides() if level is not None]
+        return self._shared(sides or [self._nearest(self._quantile(0.5))], count)
+
+    @staticmethod
+    def _shared(levels: list[int], count: int) -> NDArray[np.int64]:
+        """So many episodes at these levels, as equally as may be."""
+        return np.sort(np.resize(levels, count))
 
     def to_decide(self, magnitude: float) -> float:
         """Episodes that would decide on which side of a magnitude the breaking point lies.
@@ -167,8 +186,8 @@ class Search:
         """
         level, (below, above) = self._nearest(magnitude), self._evidence()
         rates = np.clip(self._curves[:, level], LEAST, MOST)
-        missing = self.enough - np.where(rates > FLOOR, above[level], below[level])
-        costs = np.maximum(missing, 0.0) / _growth(rates)
+        missing = self.enough - np.where(rates > self.floor, above[level], below[level])
+        costs = np.maximum(missing, 0.0) / self._growth(rates)
         order = np.argsort(costs)
         middle = int(np.searchsorted(np.cumsum(self._weights()[order]), 0.5))
         return float(costs[order[min(middle, len(order) - 1)]])
@@ -182,13 +201,18 @@ class Search:
         return found and bool(self.levels[high] <= CLOSE * self.levels[low])
 
     def _open(self) -> int | None:
-        """The magnitude that matters, is between the bounds and can be decided; None if none is."""
+        """The magnitude that matters, lies between the bounds and can be decided; None if none is.
+
+        The largest that the breaking point is likely to be beyond, else the smallest.
+        """
         low, high = self.bounds()
-        left = self.most - self.spent
-        between = [k for k in self._matters if low < k < high]
-        costs = {k: self.to_decide(float(self.levels[k])) for k in between}
-        least = min(costs, key=costs.__getitem__, default=None)
-        return least if least is not None and costs[least] <= left else None
+        left, middle = self.most - self.spent, self._quantile(0.5)
+        between = sorted(k for k in self._matters if low < k < high)
+        beyond = [k for k in between if self.levels[k] <= middle]
+        for level in [*beyond[::-1], *between[:1]]:
+            if self.to_decide(float(self.levels[level])) <= left:
+                return level
+        return None
 
     def _evidence(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Evidence that the breaking point lies below each level, and beyond it; logarithms."""
@@ -215,9 +239,18 @@ class Search:
     def _cost(self, rate: float, evidence: float, side: float) -> float:
         """Episodes until the evidence is enough, if the rate is what the working model says."""
         rate = float(np.clip(rate, LEAST, MOST))
-        if side * (rate - FLOOR) <= 0:
+        if side * (rate - self.floor) <= 0:
             return math.inf
-        return max(self.enough - evidence, 0.0) / float(_growth(np.array(rate)))
+        return max(self.enough - evidence, 0.0) / float(self._growth(np.array(rate)))
+
+    def _gain(self, bet: float, good: bool) -> float:
+        """What an episode adds to the evidence for a rate unlike the floor, if this is bet on."""
+        return math.log(bet / self.floor) if good else math.log((1.0 - bet) / (1.0 - self.floor))
+
+    def _growth(self, rate: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What an episode adds on average where the rate is known: Kullback-Leibler, nats."""
+        lost = (1 - rate) * np.log((1 - rate) / (1 - self.floor))
+        return np.maximum(rate * np.log(rate / self.floor) + lost, 1e-9)
 
     def _weights(self) -> NDArray[np.float64]:
         weights = np.exp(self._log_weight - self._log_weight.max())
@@ -234,18 +267,6 @@ class Search:
         return 1 + int(np.argmin(near))
 
 
-def _gain(bet: float, good: bool) -> float:
-    """What an episode adds to the evidence for a rate unlike the floor, if this is bet on."""
-    return math.log(bet / FLOOR) if good else math.log((1.0 - bet) / (1.0 - FLOOR))
-
-
-def _growth(rate: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What an episode adds on average where the rate is known: Kullback-Leibler, nats."""
-    with np.errstate(divide="ignore"):
-        gain = rate * np.log(rate / FLOOR) + (1 - rate) * np.log((1 - rate) / (1 - FLOOR))
-    return np.maximum(gain, 1e-9)
-
-
 def _affordable(levels: list[int], costs: list[float], share: float) -> int | None:
     """The first level that can be paid for, else the first cheap one; None where there is none."""
     if not levels:
@@ -255,7 +276,7 @@ def _affordable(levels: list[int], costs: list[float], share: float) -> int | No
 
 
 def _curves(
-    levels: NDArray[np.float64],
+    levels: NDArray[np.float64], floor: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Success at every level under every working curve, [curves, levels]; thresholds; log weights.
 
@@ -265,9 +286,10 @@ def _curves(
     inner = np.sqrt(levels[1:-1] * levels[2:])
     thresholds = np.concatenate([[levels[1] / CLOSE], inner, [levels[-1] * CLOSE]])
     at, slope, top = (a.reshape(-1) for a in np.meshgrid(thresholds, SLOPES, TOPS, indexing="ij"))
-    odds = (top / FLOOR - 1.0)[:, None] * (levels[None] / at[:, None]) ** slope[:, None]
+    top = floor + (1.0 - floor) * top
+    odds = (top / floor - 1.0)[:, None] * (levels[None] / at[:, None]) ** slope[:, None]
     falling = np.clip(top[:, None] / (1.0 + odds), 1e-4, 1 - 1e-4)
-    broken = np.repeat(np.array(BROKEN)[:, None], len(levels), axis=1)
+    broken = np.repeat(floor * np.array(BROKEN)[:, None], len(levels), axis=1)
     weight = np.concatenate(
         [
             np.full(len(BROKEN), BROKEN_SHARE / len(BROKEN)),

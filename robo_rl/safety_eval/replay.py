@@ -16,7 +16,7 @@ from robo_rl.policy.contract import model_digest, processor, versions
 from robo_rl.report.rendering import Camera
 from robo_rl.rollouts.play import Recorded, Trajectories, replay_in_block
 
-FORMAT = "robo_rl.replay/4"
+FORMAT = "robo_rl.replay/5"
 GIF_FPS = 25
 
 

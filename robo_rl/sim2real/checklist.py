@@ -25,6 +25,7 @@ from robo_rl.safety_eval.suite import Finding
 from robo_rl.sim2real import gap_results
 from robo_rl.sim2real.checklist_rows import OLDER, Row, wiring_rows
 from robo_rl.sim2real.gap_results import GapResults, Margin, Swept
+from robo_rl.sim2real.profiles import digest_of, load_profile
 from robo_rl.verdicts import Grade, Verdict, grade_of, tally, tally_words, worst
 
 SAMPLED = 256  # observations with which the network is tried
@@ -188,8 +189,17 @@ def _gap_rows(run: Path, policy: Policy, found: GapResults | None) -> list[Row]:
                 f"robo-rl gap {run}",
             )
         ]
-    old = found.policy_sha256 != policy.digest
-    return [
+    old = _stale(found, policy)
+    nothing = Row(
+        "dynamics",
+        "The policy does not do its task even in simulation",
+        old or f"{found.undisturbed.why}, episodes of {found.episode_s:g} s",
+        "none",
+        Grade.UNKNOWN if old else found.undisturbed.verdict,
+        "Train on, or ask less of it.",
+        found.command,
+    )
+    return [nothing] + [
         Row(
             sweep.section,
             sweep.name.replace("_", " "),
@@ -203,13 +213,24 @@ def _gap_rows(run: Path, policy: Policy, found: GapResults | None) -> list[Row]:
     ]
 
 
-def _swept(sweep: Swept, study: GapResults, old: bool) -> str:
+def _stale(found: GapResults, policy: Policy) -> str:
+    """Why a gap study says nothing of the policy and the profile as they are; "" where it does."""
+    if found.policy_sha256 != policy.digest:
+        return OLDER
+    try:
+        same = digest_of(load_profile(found.profile_file)) == found.profile_sha256
+    except UserError:
+        same = False
+    return "" if same else f"measured with another profile than {found.profile_file} says now"
+
+
+def _swept(sweep: Swept, study: GapResults, old: str) -> str:
     measured = sweep.measured
     where = "unmeasured" if measured is None else report.quantity(measured, sweep.unit)
     return (
-        f"{OLDER if old else sweep.why}; the real magnitude is {where};"
-        f" {sum(sweep.episodes[1:])} episodes of {study.episode_s:g} s"
-        f" at {len(sweep.magnitudes) - 1} magnitudes (profile {study.profile.name})"
+        f"{old or sweep.why}; the real magnitude is {where};"
+        f" {sum(sweep.episodes)} episodes of {study.episode_s:g} s"
+        f" at {len(sweep.magnitudes)} magnitudes (profile {study.profile.name})"
     )
 
 
@@ -227,12 +248,12 @@ def _transfer_rows(run: Path, policy: Policy, found: GapResults | None) -> list[
         why, command = "no other engine was run", f"robo-rl gap {run}"
         unknown = ("unknown", Grade.UNKNOWN, mitigation, found.command if found else command)
         return [Row("dynamics", risk.format("another engine"), why, *unknown)]
-    old = found.policy_sha256 != policy.digest
+    old = _stale(found, policy)
     return [
         Row(
             "dynamics",
             risk.format(one.engine),
-            OLDER if old else one.why,
+            old or one.why,
             f"success at least {one.success.low:.0%}" if one.episodes else "unknown",
             Grade.UNKNOWN if old else one.verdict,
             mitigation,

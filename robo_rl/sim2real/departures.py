@@ -10,7 +10,7 @@ from robo_rl.injection.episode import Injection
 from robo_rl.injection.injectors import INJECTORS, NotApplicableError, inject, neutral_of
 from robo_rl.robots.robot import Robot
 from robo_rl.rollouts import threshold
-from robo_rl.sim2real.profiles import Profile, ProfileRow
+from robo_rl.sim2real.profiles import EVIDENCE, Profile, ProfileRow
 
 TOGETHER = "everything at once"
 MOST_TOGETHER = 4.0  # times what was measured
@@ -26,6 +26,7 @@ class Departure(NamedTuple):
     levels: NDArray[np.float64]  # the first is 0
     make: Callable[[float, int], Injection]  # of a magnitude and an episode
     acts_by_s: float  # when it has acted in full
+    known: bool  # the real magnitude was measured, or is from a data sheet
 
     @property
     def measured(self) -> float | None:
@@ -61,7 +62,8 @@ def departures(
         reference = row.measured or row.sweep_to
         finest = reference * (FINEST if row.measured else FINEST_UNMEASURED)
         levels = threshold.magnitudes(reference, finest, row.sweep_to, injector.quantum(robot))
-        found.append(Departure(name, row, levels, make, injector.acts_s(row.options)[1]))
+        acts_by_s, known = injector.acts_s(row.options)[1], row.basis in EVIDENCE
+        found.append(Departure(name, row, levels, make, acts_by_s, known))
     return tuple(found), skipped
 
 
@@ -84,8 +86,10 @@ def together(robot: Robot, parts: tuple[Departure, ...], seed: int) -> Departure
             made = inject(made, robot, row.injector, magnitude, rng, name, **row.options)
         return made
 
-    acts = max(part.acts_by_s for part in parts if part.name in rows)
-    return Departure(TOGETHER, None, threshold.magnitudes(1.0, FINEST, most), make, acts)
+    at_once = [part for part in parts if part.name in rows]
+    acts_by_s, known = max(p.acts_by_s for p in at_once), all(p.known for p in at_once)
+    levels = threshold.magnitudes(1.0, FINEST, most)
+    return Departure(TOGETHER, None, levels, make, acts_by_s, known)
 
 
 def _rng(seed: int, episode: int, name: str) -> np.random.Generator:

@@ -29,7 +29,7 @@ def without_effect(
         some = parts[at : at + per_block]
         for part, differs in zip(some, _differs(env, some, keys, nominal.action), strict=True):
             if not differs:
-                unit = part.row.unit if part.row else "x measured"
+                unit = part.row.unit if part.row else "x real"
                 found[part.name] = (
                     f"no effect: at {part.largest:g} {unit} no state and no observation differs"
                 )

@@ -12,9 +12,16 @@ from robo_rl.report import plots
 from robo_rl.rollouts.statistics import Interval, rate_bounds
 from robo_rl.rollouts.threshold import FLOOR
 from robo_rl.sim2real.departures import TOGETHER
-from robo_rl.sim2real.gap import UNDISTURBED, GapResult, Sweep, bounded_text
+from robo_rl.sim2real.gap import GapResult, Sweep, bounded_text
+from robo_rl.sim2real.profiles import digest_of
 from robo_rl.sim2real.transfer import RETURN_GREEN
 from robo_rl.verdicts import SEVERITY, Grade, tally, tally_words, worst
+
+CAPTION = (
+    "Most critical first. Margin: higher is better. GREEN from 2, if the real magnitude was"
+    " measured or is from a data sheet; AMBER from 1, by its lower bound; RED where its upper bound"
+    " is below 1; UNKNOWN where that is not decided."
+)
 
 
 def write(result: GapResult, folder: Path, command: str) -> Path:
@@ -32,19 +39,20 @@ def most_critical_first(result: GapResult) -> list[Sweep]:
 
 
 def grades_of(result: GapResult) -> list[Grade]:
-    """The verdict on every departure, other physics engines included."""
-    return [found.verdict for found in (*result.sweeps, *result.transfers)]
+    """The verdict on every departure, none at all and other physics engines included."""
+    found = (result.undisturbed, *result.sweeps, *result.transfers)
+    return [one.verdict for one in found]
 
 
 def breaks_first(result: GapResult) -> str:
     """The single departure with the smallest margin (point estimate), and that margin, in words."""
-    if result.nominal_success.point < FLOOR:
+    if result.undisturbed.success.point < FLOOR:
         return "undisturbed"
     margins = {s.name: s.margin.point for s in result.sweeps if s.margin and s.name != TOGETHER}
     least = min(margins, key=margins.__getitem__, default="")
     if not math.isfinite(margins.get(least, math.inf)):
         return "nothing within the sweeps"
-    return f"{least.replace('_', ' ')}, at {margins[least]:.2g} x measured"
+    return f"{least.replace('_', ' ')}, at {margins[least]:.2g} x the real magnitude"
 
 
 def _report(result: GapResult, command: str) -> report.Report:
@@ -53,26 +61,31 @@ def _report(result: GapResult, command: str) -> report.Report:
         (
             "departure",
             "verdict",
-            "margin (breaking point / measured)",
-            "measured",
+            "margin (breaking point / real magnitude)",
+            "real magnitude",
             "breaking point (95 %)",
             "episodes",
         ),
-        tuple(_line(s) for s in ranked),
-        "Most critical first. Margin: higher is better; GREEN from 2, AMBER from 1, by its lower"
-        " bound; RED where its upper bound is below 1; UNKNOWN where it is not decided.",
+        (
+            ("nothing", result.undisturbed.verdict, result.undisturbed.why, "", "", ""),
+            *(_line(s) for s in ranked),
+        ),
+        CAPTION,
     )
-    figure = plots.degradation([_drawn(s) for s in ranked])
+    figure = plots.degradation(
+        [_drawn(s, result.undisturbed.floor) for s in ranked if len(s.magnitudes)]
+    )
     details = (
-        f"An episode succeeds when it survives {result.episode_s:g} s and"
-        f" {result.success.words}. A policy has broken where fewer than {FLOOR:.0%}"
-        f" succeed. The interval holds it with 95 %, whatever the curve between the magnitudes"
-        " that were tried, as long as success does not rise again with the magnitude. At most"
+        f"An episode succeeds when it survives {result.episode_s:g} s and {result.success.words}."
+        f" Undisturbed, {result.undisturbed.why}. A policy has broken where fewer than {FLOOR:.0%}"
+        f" of the undisturbed success are left: {result.undisturbed.floor:.1%} of the episodes. The"
+        " interval holds that point with 95 %, whatever the curve between the magnitudes that were"
+        " tried, as long as success does not rise again with the magnitude. At most"
         f" {result.episodes} episodes a departure, no two of them alike."
     )
     sources = report.Grid(
-        ("departure", "measured magnitude and source", "what to do"),
-        tuple((s.name, f"{_measured(s)}: {s.source}", s.mitigation) for s in ranked),
+        ("departure", "real magnitude, how it is known and source", "what to do"),
+        tuple((s.name, f"{_known(s)}: {s.source}", s.mitigation) for s in ranked),
     )
     untested = [f"{name} ({why})" for name, why in result.skipped.items()]
     untested += [
@@ -80,13 +93,9 @@ def _report(result: GapResult, command: str) -> report.Report:
         "terrain, deformable contact, heat and wear",
     ]
     total = sum(counts.values())
-    why = f"{tally_words(counts)} of {total} departures, other physics engines included."
-    if result.nominal_success.low < FLOOR:
-        why += (
-            f" Undisturbed, {result.nominal_success.point:.0%} of {UNDISTURBED} episodes "
-            f"succeed (at least {result.nominal_success.low:.0%}): while that bound is below "
-            f"{FLOOR:.0%}, no margin can be shown."
-        )
+    why = f"{tally_words(counts)} of {total}: nothing departed, each departure, other engines."
+    if result.undisturbed.verdict is not Grade.GREEN:
+        why += f" Undisturbed, {result.undisturbed.why}."
     return report.Report(
         f"Gap to reality: {result.policy.contract['env']}"
         f" ({result.policy.contract.get('algo', 'policy')}), profile {result.profile.name}",
@@ -133,7 +142,7 @@ def _transfers(result: GapResult) -> report.Grid:
 def _line(s: Sweep) -> tuple[str, ...]:
     largest = s.largest / s.measured if s.measured else None
     margin = "unknown" if s.margin is None or largest is None else bounded_text(s.margin, largest)
-    tried = str(int(s.episodes[1:].sum()))
+    tried = str(int(s.episodes.sum()))
     return s.name, s.verdict, margin, _measured(s), _breaking(s), tried
 
 
@@ -151,7 +160,11 @@ def _measured(s: Sweep) -> str:
     return "not measured" if s.measured is None else report.quantity(s.measured, s.unit)
 
 
-def _drawn(s: Sweep) -> plots.Degradation:
+def _known(s: Sweep) -> str:
+    return f"{_measured(s)} ({s.basis})" if s.basis and s.measured is not None else _measured(s)
+
+
+def _drawn(s: Sweep, floor: float) -> plots.Degradation:
     bounds = np.array(
         [rate_bounds(int(c), int(n)) for c, n in zip(s.successes, s.episodes, strict=True)]
     )
@@ -164,7 +177,7 @@ def _drawn(s: Sweep) -> plots.Degradation:
         bounds[:, 0],
         bounds[:, 1],
         s.retention,
-        FLOOR,
+        floor,
         s.measured,
         breaking,
         s.verdict,
@@ -179,17 +192,20 @@ def _provenance(result: GapResult) -> dict[str, str]:
 def _data(result: GapResult, command: str) -> dict[str, Any]:
     return {
         "profile": result.profile.model_dump(),
+        "profile_file": result.profile_file,
+        "profile_sha256": digest_of(result.profile),
         "sweeps": [
             {**s._asdict(), "breaking": _censored(s.breaking), "margin": _censored(s.margin)}
             for s in result.sweeps
         ],
         "skipped": result.skipped,
         "transfers": [{**t._asdict(), "success": t.success._asdict()} for t in result.transfers],
-        "nominal_return": result.nominal_return,
-        "nominal_success": result.nominal_success._asdict(),
+        "undisturbed": {
+            **result.undisturbed._asdict(),
+            "success": result.undisturbed.success._asdict(),
+        },
         "episodes": result.episodes,
         "episode_s": result.episode_s,
-        "undisturbed": UNDISTURBED,
         "seed": result.seed,
         "command": command,
         "policy_sha256": result.policy.digest,

@@ -20,7 +20,7 @@ class Margin(Stored):
 
 
 class Swept(Stored):
-    """One departure; successes and episodes of each magnitude tried, the first is nominal."""
+    """One departure; successes and episodes of each magnitude that was tried."""
 
     name: str
     section: str
@@ -31,6 +31,13 @@ class Swept(Stored):
     successes: tuple[int, ...]
     episodes: tuple[int, ...]
     margin: Margin | None
+    verdict: Grade
+    why: str
+
+
+class Undisturbed(Stored):
+    """How often the task is done with nothing departed."""
+
     verdict: Grade
     why: str
 
@@ -49,6 +56,9 @@ class GapResults(Stored):
     """The findings of a study, and of which policy they are."""
 
     profile: Named
+    profile_file: str
+    profile_sha256: str
+    undisturbed: Undisturbed
     sweeps: tuple[Swept, ...]
     transfers: tuple[Transferred, ...]
     episode_s: float

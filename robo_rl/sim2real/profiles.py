@@ -1,12 +1,16 @@
 """Profiles: how large each departure from simulation really is, with unit and source."""
 
+import hashlib
 import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from robo_rl import content
 from robo_rl.injection.injectors import MAGNITUDE, Injector, check_use, refused, why_not
 
+Basis = Literal["measured", "datasheet", "literature", "estimate"]
+EVIDENCE: tuple[Basis, ...] = ("measured", "datasheet")  # what a GREEN margin may rest on
 SECTIONS = ("timing", "sensors", "actuators", "dynamics", "environment")
 
 
@@ -19,7 +23,8 @@ class ProfileRow(BaseModel):
     injector: str
     options: dict[str, str | float] = {}
     unit: str
-    measured: float | None = None  # None: nobody has measured it, the margin stays unknown
+    measured: float | None = None  # the real magnitude; None: unknown, and so is the margin
+    basis: Basis = "estimate"  # how it is known
     trained: tuple[float, float] | None = None
     sweep_to: float
     source: str
@@ -50,6 +55,11 @@ def load_profile(name: str) -> Profile:
         _check(row, problems, ("rows", key))
     problems.demand()
     return profile
+
+
+def digest_of(profile: Profile) -> str:
+    """SHA-256 of what a profile says."""
+    return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()
 
 
 def _check(row: ProfileRow, problems: content.Problems, key: content.Key) -> None:

@@ -4,16 +4,15 @@ The cheapest honest proxy of a reality gap: a policy that lives on one engine's 
 another's.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from robo_rl.engines.base import Array
 from robo_rl.envs.step import Environment, make
 from robo_rl.errors import UserError
 from robo_rl.policy.stored import Policy
-from robo_rl.rollouts.play import episode_keys, rollout
+from robo_rl.rollouts.play import rollout
 from robo_rl.rollouts.statistics import Interval, rate_bounds
 from robo_rl.rollouts.success import Success, Twins
 from robo_rl.verdicts import Grade
@@ -39,27 +38,25 @@ def transfer(
     policy: Policy,
     home: Environment,
     engine: str,
-    seed: int,
-    returns: NDArray[np.float64],
+    keys: Array,
+    here: float,
     criterion: Success | Twins,
     floor: float,
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> Transfer:
-    """The first EPISODES undisturbed episodes of a seed on another engine.
+    """Undisturbed episodes on another engine, one per key.
 
-    returns: of these episodes at home, [N]; criterion: when an episode succeeds. GREEN: the
+    here: their mean return at home; criterion: when each succeeds. GREEN: the
     success rate's lower bound is at least the floor and RETURN_GREEN of the return is kept; AMBER:
     the rate itself is at least the floor; else RED. UNKNOWN where the engine cannot run the robot.
     """
-    n = min(EPISODES, len(returns))
+    n = len(keys)
     try:
         env = make(home.name, home.layer, episode_s=home.mdp.episode_s, engine=engine)
     except UserError as reason:
         return Transfer(engine, 0, 0, Interval(0.0, 0.0, 1.0), None, Grade.UNKNOWN, str(reason))
-    track = rollout(env, policy, episode_keys(seed, n), None, on_progress)
-    successes = int(criterion.only(np.arange(n)).of(env, track).sum())
+    track = rollout(env, policy, keys)
+    successes = int(criterion.of(env, track).sum())
     low, high = rate_bounds(successes, n)
-    here = float(np.mean(returns[:n]))
     kept = 1.0 + (float(np.mean(track.episode_return)) - here) / max(abs(here), 1e-9)
     verdict = transfer_verdict(low, successes / n, kept, floor)
     why = f"{successes} of {n} episodes succeed on {engine}, return kept {kept:.0%}"

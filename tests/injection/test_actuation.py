@@ -84,6 +84,26 @@ def test_lag_reaches_63_percent_after_one_time_constant():
     assert step[7, 0] == pytest.approx(1 - np.exp(-1), rel=1e-4)
 
 
+@pytest.mark.parametrize("substep_ms", [5.0, 2.0, 0.5])
+def test_a_rate_limit_and_a_lag_behind_it_are_a_cascade_at_any_substep(substep_ms):
+    """From 0 to 1 in 10 ms, then a lag of 10 ms: both closed forms, not one state for both."""
+    made = injection(rate_limit_per_s=[100.0, 100.0], lag_s=0.010)
+    limited = applied = jnp.zeros(2)
+    for k in range(1, round(40.0 / substep_ms) + 1):
+        limited, applied = actuation.follow(made, limited, applied, jnp.ones(2), substep_ms / 1e3)
+        t = k * substep_ms / 10.0  # in time constants; the ramp ends at 1
+        ramp = t - (1.0 - np.exp(-t))
+        expected = ramp if t <= 1.0 else 1.0 - (1.0 - np.exp(-1.0)) * np.exp(-(t - 1.0))
+        np.testing.assert_allclose(applied, expected, atol=2e-6)
+
+
+def test_a_lost_command_without_any_history_leaves_the_last_command_and_not_what_lags():
+    """Commands 1 and lost ones only: behind a lag the drive goes on towards 1."""
+    made = injection(drop_probability=0.9, lag_s=0.016)
+    got = commands(made, [[1.0, 1.0]] * 200, capacity=0)
+    assert got[-1, 0] == pytest.approx(1.0, abs=1e-4)
+
+
 def test_a_lost_command_holds_the_last_one():
     actions = np.linspace(-1, 1, 800, dtype=np.float32)[:, None] * np.ones(2, np.float32)
     got = commands(injection(drop_probability=0.25), actions)[::4, 0]

@@ -46,6 +46,13 @@ def test_what_did_not_break_is_known_up_to_what_was_tried_and_no_further(largest
     assert (found, f"more than {largest:.2g} times" in why) == (verdict, True)
 
 
+def test_a_margin_over_a_magnitude_that_nobody_measured_is_amber_at_most():
+    wide = Interval(3.0, 3.5, 4.0)
+    assert gap.margin_verdict(wide, 10.0, known=True)[0] == "GREEN"
+    verdict, why = gap.margin_verdict(wide, 10.0, known=False)
+    assert verdict == "AMBER" and "not from a measurement or a data sheet" in why
+
+
 def test_what_is_not_decided_says_how_many_episodes_would():
     open_ = Interval(0.5, 0.9, 1.2)
     assert "about 33 episodes more" in gap.margin_verdict(open_, 10.0, 32.1)[1]
@@ -106,12 +113,12 @@ def test_a_study_runs_real_physics_and_writes_everything(studied):
     names = [s.name for s in result.sweeps]
     assert names == ["latency", TOGETHER]
     tried = result.sweeps[0].magnitudes
-    assert tried[0] == 0.0 and 50.0 in tried and (np.diff(tried) > 0).all()
+    assert tried[0] > 0.0 and tried[-1] == 40.0 and (np.diff(tried) > 0).all()
     substep_ms = 1e3 * result.env.robot.model.opt.timestep
     np.testing.assert_allclose(tried / substep_ms, np.rint(tried / substep_ms), atol=1e-6)
     page = gap_report.write(result, run / "gap", "robo-rl gap")
     data = json.loads((run / "gap" / "results.json").read_text())
-    assert data["sweeps"][0]["episodes"][0] == gap.UNDISTURBED and data["verdict"] in (
+    assert data["undisturbed"]["episodes"] == gap.UNDISTURBED and data["verdict"] in (
         "RED",
         "AMBER",
         "GREEN",
@@ -130,12 +137,29 @@ def test_a_study_is_the_same_again(studied):
         np.testing.assert_array_equal(a.retention, b.retention)
 
 
+def test_a_study_is_stale_once_its_profile_says_something_else(studied, tmp_path):
+    run, result = studied
+    gap_report.write(result, run / "gap", "robo-rl gap")
+    profile = run / "own.yaml"
+    said = profile.read_text()
+
+    def swept():
+        return [r for r in checklist.checklist(run).rows if r.risk in ("latency", TOGETHER)]
+
+    assert all("with another profile" not in row.evidence for row in swept())
+    profile.write_text(said.replace("measured: 4", "measured: 5"))
+    stale = swept()
+    profile.write_text(said)
+    assert {row.verdict for row in stale} == {"UNKNOWN"}
+    assert all("with another profile" in row.evidence for row in stale)
+
+
 @pytest.mark.parametrize(
     ("nominal", "margins", "words"),
     [
         (0.5, (3.0, 2.0), "undisturbed"),
-        (1.0, (3.0, 0.254), "b second, at 0.25 x measured"),
-        (1.0, (3.0, None), "a first, at 3 x measured"),
+        (1.0, (3.0, 0.254), "b second, at 0.25 x the real magnitude"),
+        (1.0, (3.0, None), "a first, at 3 x the real magnitude"),
         (1.0, (np.inf, np.inf), "nothing within the sweeps"),
     ],
 )
@@ -149,7 +173,8 @@ def test_what_breaks_first_is_the_least_margin_once_the_policy_stands_undisturbe
     )
     together = sweeps[0]._replace(name=TOGETHER, margin=Interval(0.01, 0.01, 0.01))
     result = result._replace(
-        sweeps=(*sweeps, together), nominal_success=Interval(0.4, nominal, 1.0)
+        sweeps=(*sweeps, together),
+        undisturbed=result.undisturbed._replace(success=Interval(0.4, nominal, 1.0)),
     )
     assert gap_report.breaks_first(result) == words
 

@@ -1,11 +1,11 @@
 """Another engine is a witness: what it says reaches the checklist, and its absence is UNKNOWN."""
 
-import numpy as np
 import pytest
 
 from robo_rl.envs.step import make
 from robo_rl.errors import UserError
 from robo_rl.policy.stored import save_policy
+from robo_rl.rollouts.play import episode_keys
 from robo_rl.rollouts.success import Success
 from robo_rl.sim2real import checklist, gap, gap_report, transfer
 from robo_rl.sim2real.transfer import transfer_verdict
@@ -33,8 +33,7 @@ def reacher():
 
 def moved(env, engine, least=-100.0):
     asked = Success("return", least, False, "1", "it earns something")
-    policy, returns = random_policy(env), np.full(16, -5.0)
-    return transfer.transfer(policy, env, engine, 0, returns, asked, 0.8)
+    return transfer.transfer(random_policy(env), env, engine, episode_keys(0, 16), -5.0, asked, 0.8)
 
 
 def test_a_policy_that_survives_everywhere_is_green_and_one_asked_too_much_is_red(reacher):
