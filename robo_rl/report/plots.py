@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from robo_rl.verdicts import LOOKS, Tone
@@ -136,10 +137,14 @@ def degradation(sweeps: Sequence[Degradation], columns: int = 3) -> str:
                 axes.axvline(s.measured, color="#000000", lw=1.0, ls=":", label="real magnitude")
             if s.breaking is not None:
                 low, point, high = s.breaking
-                last = float(s.magnitudes[-1])
-                axes.axvspan(low, min(high, last), color=Tone.BAD.value, alpha=0.2, lw=0)
+                ends = s.magnitudes[[0, -1]]
+                axes.axvspan(*np.clip((low, high), *ends), color=Tone.BAD.value, alpha=0.2, lw=0)
                 axes.axvline(point, color=Tone.BAD.value, lw=1.0, label="breaking point")
-            axes.set(ylim=(-0.03, 1.23), xlabel=f"magnitude, {s.unit}")
+            axes.set(ylim=(-0.03, 1.23), xscale="log", xlabel=f"magnitude, {s.unit}")
+            ticks = np.unique(np.geomspace(float(s.magnitudes[0]), float(s.magnitudes[-1]), 3))
+            axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.plot(s.magnitudes, s.success, ".", color=COLOURS[0], ms=3)
             axes.set_title(f"{s.name} · {s.verdict}", fontsize=8, color=LOOKS[s.verdict].colour)
             if k == 0:
                 axes.legend(fontsize=6, frameon=False)

@@ -139,7 +139,7 @@ class Search:
         """The breaking point: bounds valid together at 95 %, inf beyond the last magnitude.
 
         low = point = high = 0 where success is below the floor with nothing departed. The point
-        is the working model's median, within the bounds.
+        is the working model's median, within the bounds and within what may be tried.
         """
         low, high = self.bounds()
         if high == 0:
@@ -148,7 +148,8 @@ class Search:
         upper = math.inf if high == len(self.levels) else float(self.levels[high])
         if low == len(self.levels) - 1:
             return Interval(math.inf, math.inf, math.inf)
-        return Interval(lower, float(np.clip(self._quantile(0.5), lower, upper)), upper)
+        most = min(upper, float(self.levels[-1]))
+        return Interval(lower, float(np.clip(self._quantile(0.5), lower, most)), upper)
 
     @property
     def done(self) -> bool:

@@ -403,8 +403,13 @@ def margin_verdict(
 def bounded_text(margin: Interval, largest: float) -> str:
     """A margin with its bounds in words; infinity is "more than" the largest magnitude tried."""
     low, point, high = (
-        f"{b:.2g}" if math.isfinite(b) else f"more than {largest:.2g}" for b in margin
+        _two_digits(b) if math.isfinite(b) else f"more than {_two_digits(largest)}" for b in margin
     )
     if low == point == high:
         return low
     return f"{point} ({low} to {high})"
+
+
+def _two_digits(value: float) -> str:
+    """Two digits, and no exponent where all digits before the point are shown."""
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"

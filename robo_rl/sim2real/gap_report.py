@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robo_rl.policy import contract
 from robo_rl.report import page as report
@@ -17,6 +18,7 @@ from robo_rl.sim2real.profiles import digest_of
 from robo_rl.sim2real.transfer import RETURN_GREEN
 from robo_rl.verdicts import SEVERITY, Grade, tally, tally_words, worst
 
+POOLED = 12  # episodes of a point in the picture
 CAPTION = (
     "Most critical first. Margin: higher is better. GREEN from 2, if the real magnitude was"
     " measured or is from a data sheet; AMBER from 1, by its lower bound; RED where its upper bound"
@@ -73,7 +75,7 @@ def _report(result: GapResult, command: str) -> report.Report:
         CAPTION,
     )
     figure = plots.degradation(
-        [_drawn(s, result.undisturbed.floor) for s in ranked if len(s.magnitudes)]
+        [drawn(s, result.undisturbed.floor) for s in ranked if len(s.magnitudes)]
     )
     details = (
         f"An episode succeeds when it survives {result.episode_s:g} s and {result.success.words}."
@@ -109,7 +111,8 @@ def _report(result: GapResult, command: str) -> report.Report:
                     report.Figure(
                         "degradation",
                         figure,
-                        "Success rate with exact bounds and return kept, at every magnitude tried.",
+                        "Success rate with exact bounds and return kept; neighbouring magnitudes"
+                        f" together, {POOLED} episodes or more a point.",
                     ),
                 ),
             ),
@@ -152,8 +155,7 @@ def _breaking(s: Sweep) -> str:
     if math.isinf(low):
         return f"> {report.quantity(s.largest, s.unit)}"
     beyond = f"{high:.3g}" if math.isfinite(high) else f"more than {s.largest:.3g}"
-    middle = f"{point:.3g}" if point < s.largest else f"{s.largest:.3g}"
-    return f"{middle} [{low:.3g}, {beyond}] {s.unit}"
+    return f"{point:.3g} [{low:.3g}, {beyond}]" + ("" if s.unit == "1" else f" {s.unit}")
 
 
 def _measured(s: Sweep) -> str:
@@ -164,24 +166,39 @@ def _known(s: Sweep) -> str:
     return f"{_measured(s)} ({s.basis})" if s.basis and s.measured is not None else _measured(s)
 
 
-def _drawn(s: Sweep, floor: float) -> plots.Degradation:
-    bounds = np.array(
-        [rate_bounds(int(c), int(n)) for c, n in zip(s.successes, s.episodes, strict=True)]
+def drawn(s: Sweep, floor: float) -> plots.Degradation:
+    """The sweep, neighbouring magnitudes taken together until they hold POOLED episodes."""
+    groups = _groups(s.episodes)
+    episodes, successes = (
+        np.array([int(a[g].sum()) for g in groups]) for a in (s.episodes, s.successes)
     )
-    breaking = s.breaking if math.isfinite(s.breaking.point) else None
+    bounds = np.array(
+        [rate_bounds(int(c), int(n)) for c, n in zip(successes, episodes, strict=True)]
+    )
     return plots.Degradation(
         s.name,
         s.unit,
-        s.magnitudes,
-        s.successes / s.episodes,
+        np.array([np.average(s.magnitudes[g], weights=s.episodes[g]) for g in groups]),
+        successes / episodes,
         bounds[:, 0],
         bounds[:, 1],
-        s.retention,
+        np.array([np.average(s.retention[g], weights=s.episodes[g]) for g in groups]),
         floor,
         s.measured,
-        breaking,
+        s.breaking if math.isfinite(s.breaking.point) else None,
         s.verdict,
     )
+
+
+def _groups(episodes: NDArray[np.int64]) -> list[slice]:
+    """Neighbouring magnitudes that hold at least POOLED episodes together, the last ones fewer."""
+    found, begins, held = [], 0, 0
+    for k, count in enumerate(episodes):
+        held += int(count)
+        if held >= POOLED or k == len(episodes) - 1:
+            found.append(slice(begins, k + 1))
+            begins, held = k + 1, 0
+    return found
 
 
 def _provenance(result: GapResult) -> dict[str, str]:
