@@ -312,6 +312,63 @@ def public_policies(data) -> list[str]:
     return lines + table(*columns, rows=rows)
 
 
+def planted(data) -> list[str]:
+    rows = data["mistakes"]
+    lines = ["## Planted wiring mistakes", ""]
+    lines += ["`python benchmarks/planted_mistakes.py FOLDER`: a mistake in the policy's file; the"]
+    lines += [
+        "import's trial of 20 s against plain MuJoCo from the same file. Equal: both fall, or"
+    ]
+    lines += ["neither does and the forward velocity differs by 0.05 m/s at most.", ""]
+    told = []
+    for name in dict.fromkeys(r["policy"] for r in rows):
+        own = [r for r in rows if r["policy"] == name]
+        fell = sum(bool(r["plain"]["fell"]) for r in own)
+        unlike = "; ".join(r["mistake"] for r in own if not r["equal"]) or "none"
+        told.append((name, len(own), fell, sum(r["equal"] for r in own), unlike))
+    return lines + table("policy", "mistakes", "fall in plain MuJoCo", "equal", "unlike", rows=told)
+
+
+def margins(data) -> list[str]:
+    lines = ["## Breaking points", ""]
+    lines += [
+        "`python benchmarks/margins.py RUN ...`: known thresholds from 0.02 to 20 times the real"
+    ]
+    lines += [
+        "magnitude; success falls there at once, or as 1 / (1 + (magnitude / threshold)^slope / 4)."
+    ]
+    lines += ["Close: bounds within a quarter of each other. The claim is 95 %.", ""]
+    told = [
+        (
+            shape,
+            f"{r['inside']} of {r['cases']}",
+            f"{r['ratio_median']:.2f}",
+            f"{r['close']:.0%}",
+            f"{r['episodes_mean']:.0f} ({r['episodes_most']})",
+        )
+        for shape, r in data["simulated"].items()
+    ]
+    lines += table(
+        "success falls",
+        "threshold inside",
+        "high / low, median",
+        "close",
+        "episodes, mean (most)",
+        rows=told,
+    )
+    if not data["policies"]:
+        return lines
+    lines += [
+        "Trained policies: success measured again at both bounds, on new episodes; inside: at"
+    ]
+    lines += ["or above the floor at the lower one, below it at the upper one.", ""]
+    told = []
+    for name, rows in data["policies"].items():
+        unlike = ", ".join(r["name"] for r in rows if not r["inside"]) or "none"
+        told.append((name, len(rows), sum(r["inside"] for r in rows), unlike))
+    return lines + table("policy", "departures", "inside", "not", rows=told)
+
+
 def _least(size: float | None) -> str:
     return "none" if size is None else f"{size:.2g}"
 
@@ -319,6 +376,8 @@ def _least(size: float | None) -> str:
 WRITERS = {
     "peers-tests": peers_tests,
     "public-policies": public_policies,
+    "planted-mistakes": planted,
+    "margins": margins,
     "mutants": mutants,
     "regression": regression,
     "replays": replays,

@@ -191,57 +191,88 @@ def split_sample(model: mujoco.MjModel, sample: Array) -> tuple[Array, Array, Ar
     return qpos, qvel, force, sensors
 
 
-PLANT_FIELDS = (
-    "body_mass",
-    "body_inertia",
-    "body_ipos",
-    "geom_friction",
-    "dof_damping",
-    "dof_armature",
-    "dof_frictionloss",
-    "actuator_gainprm",
-    "actuator_biasprm",
-    "actuator_forcelimited",
-    "actuator_forcerange",
-    "opt.gravity",
-    "opt.wind",
-)
-
-
 def plant_fields(model: mujoco.MjModel, plant: Plant, xp: Any = np) -> dict[str, Array]:
-    """The PLANT_FIELDS of a plant, always computed from the nominal model; xp: NumPy or JAX's."""
+    """The model's fields under a plant, always computed from the nominal model; xp: NumPy or JAX's.
+
+    Friction is that of geoms and of pairs, which have their own. Gravity compensation goes on
+    carrying the nominal mass: it knows no other.
+    """
     changed = plant.force_limit_scale != 1.0
-    reach = nominal_force_limit(model) * plant.force_limit_scale
+    reach = nominal_force_limit(model)[:, None] * np.array([-1.0, 1.0])
+    own = model.actuator_forcelimited.astype(bool)
+    within = np.where(own[:, None], model.actuator_forcerange, [-np.inf, np.inf])
+    nominal = np.clip(within, reach[:, :1], reach[:, 1:])  # keeps a range of one sign
     force_range = xp.where(
-        changed[:, None], xp.stack([-reach, reach], 1), model.actuator_forcerange
+        changed[:, None], nominal * plant.force_limit_scale[:, None], model.actuator_forcerange
     )
     sliding = xp.stack([plant.friction_scale, *2 * [xp.ones_like(plant.friction_scale)]])
-    values = (
-        model.body_mass * plant.mass_scale + plant.mass_offset_kg,
-        model.body_inertia * plant.mass_scale[:, None],
-        model.body_ipos + plant.com_offset_m,
-        model.geom_friction * sliding,
-        model.dof_damping * plant.damping_scale,
-        model.dof_armature * plant.armature_scale,
-        model.dof_frictionloss + plant.friction_loss,
-        model.actuator_gainprm * plant.gain_scale[:, None],
-        model.actuator_biasprm * plant.gain_scale[:, None],
-        changed | model.actuator_forcelimited.astype(bool),
-        force_range,
-        model.opt.gravity + plant.gravity_offset_mps2,
-        model.opt.wind + plant.wind_w_mps,
-    )
-    return dict(zip(PLANT_FIELDS, values, strict=True))
+    mass = model.body_mass * plant.mass_scale + plant.mass_offset_kg
+    strength = _strength(model, xp, plant.gain_scale)
+    values = {
+        "body_mass": mass,
+        "body_inertia": model.body_inertia * plant.mass_scale[:, None],
+        "body_ipos": model.body_ipos + plant.com_offset_m,
+        "geom_friction": model.geom_friction * sliding,
+        "dof_damping": model.dof_damping * plant.damping_scale,
+        "dof_armature": model.dof_armature * plant.armature_scale,
+        "dof_frictionloss": model.dof_frictionloss + plant.friction_loss,
+        "actuator_gainprm": model.actuator_gainprm * strength,
+        "actuator_biasprm": model.actuator_biasprm * strength,
+        "actuator_forcelimited": changed | own,
+        "actuator_forcerange": force_range,
+        "opt.gravity": model.opt.gravity + plant.gravity_offset_mps2,
+        "opt.wind": model.opt.wind + plant.wind_w_mps,
+    }
+    if model.npair:
+        one = xp.ones_like(plant.friction_scale)
+        tangential = xp.stack([*2 * [plant.friction_scale], *3 * [one]])
+        values["pair_friction"] = model.pair_friction * tangential
+    if model.body_gravcomp.any():
+        carried = model.body_gravcomp * model.body_mass
+        values["body_gravcomp"] = xp.where(mass > 0, carried / xp.where(mass > 0, mass, 1.0), 0.0)
+    return values
+
+
+MUSCLE_FORCE = slice(2, 4)  # peak force and the scale that stands in for it; the rest are shapes
+
+
+def _strength(model: mujoco.MjModel, xp: Any, scale: Array) -> Array:
+    """What multiplies the parameters of gain and bias, [nu, parameters]."""
+    muscle = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_MUSCLE)
+    scaled = np.ones(model.actuator_gainprm.shape, bool)
+    scaled[muscle] = False
+    scaled[muscle, MUSCLE_FORCE] = True
+    return xp.where(scaled, scale[:, None], 1.0)
 
 
 def nominal_force_limit(model: mujoco.MjModel) -> np.ndarray:
-    """Largest force of each actuator, [nu]: its force range, else gain * control range.
+    """Largest force of each actuator, [nu], before the gear.
 
-    Before the gear.
+    Its force range, else gain times control range (a muscle's peak force); no more than its joint's
+    own limit lets through.
     """
     by_ctrl = np.abs(model.actuator_gainprm[:, 0]) * np.abs(model.actuator_ctrlrange).max(axis=1)
+    muscle = model.actuator_gaintype == int(mujoco.mjtGain.mjGAIN_MUSCLE)
+    peak, stands_in = model.actuator_gainprm[:, MUSCLE_FORCE].T
+    by_ctrl = np.where(
+        muscle,
+        np.where(peak < 0, stands_in / np.maximum(model.actuator_acc0, 1e-12), peak),
+        by_ctrl,
+    )
     by_range = np.abs(model.actuator_forcerange).max(axis=1)
-    return np.where(model.actuator_forcelimited.astype(bool), by_range, by_ctrl)
+    largest = np.where(model.actuator_forcelimited.astype(bool), by_range, by_ctrl)
+    return np.minimum(largest, _joint_limit(model))
+
+
+def _joint_limit(model: mujoco.MjModel) -> np.ndarray:
+    """What its joint's own force range lets an actuator give, [nu]; inf where nothing limits it."""
+    drives = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+    found = np.full(model.nu, np.inf)
+    for k in np.flatnonzero(np.isin(model.actuator_trntype, drives)):
+        joint, gear = model.actuator_trnid[k, 0], abs(model.actuator_gear[k, 0])
+        if model.jnt_actfrclimited[joint] and gear > 0:
+            found[k] = np.abs(model.jnt_actfrcrange[joint]).max() / gear
+    return found
 
 
 def readout_shape(

@@ -9,7 +9,7 @@ import mujoco
 import mujoco.batch as batch
 import numpy as np
 
-from robo_rl.engines.base import PLANT_FIELDS, Tracking, nominal_plant, plant_fields, rest, subtract
+from robo_rl.engines.base import Tracking, nominal_plant, plant_fields, rest, subtract
 from robo_rl.engines.callback import CallbackEngine, flat_plant, plant_from
 
 RECORDED = ("qpos", "qvel", "qfrc_constraint", "sensordata", "actuator_force", "actuator_velocity")
@@ -210,7 +210,8 @@ class _PlantWriter:
         if not changed.size:
             return
         if not self.fields:
-            self.fields = {name: self.batch.expand(name) for name in PLANT_FIELDS}
+            names = plant_fields(self.model, plant_from(self.model, self.nominal))
+            self.fields = {name: self.batch.expand(name) for name in names}
         for row in changed:
             for name, value in plant_fields(self.model, plant_from(self.model, plant[row])).items():
                 self.fields[name][row] = value
