@@ -24,9 +24,11 @@ from robo_rl.injection import actuation, sensors
 from robo_rl.injection.episode import Injection, longest_latency_s, neutral, plant_at, wrench_over
 from robo_rl.registry import load_own
 from robo_rl.rewards.layers import RewardFile, Weighted, load_rewards
+from robo_rl.robots import slope
 from robo_rl.robots.loops import tied
 from robo_rl.robots.robot import Robot
 from robo_rl.robots.signals import (
+    UPRIGHT,
     Command,
     Measured,
     Signals,
@@ -143,7 +145,9 @@ class Environment:
         start_s = jnp.float32(0.0)
         command = self._command(key, start_s, injection)
         readout, signals = self._look(readout, key, start_s, command)
+        readout = readout._replace(samples=self._levelled(injection, readout.samples))
         sensing, driving = self._memories(key, injection, readout)
+        signals = signals._replace(up_w=self._up(injection))
         sensing, reading = self._sense(key, jnp.int32(-1), injection, sensing, readout.samples)
         lagged = split_sample(self.robot.model, reading)[3]
         nothing, off = jnp.float32(0.0), jnp.bool_(False)
@@ -188,11 +192,13 @@ class Environment:
         )
         end_s = time_s + self.control_s
         readout, reached = self._look(readout, state.key, end_s, state.command)
+        reached = reached._replace(up_w=self._up(state.injection))
         broken = ~(_all_finite(readout) & sound)
         after = keep(broken, state.signals, reached._replace(action=wanted))
         command = self._command(state.key, end_s, state.injection)
+        samples = self._levelled(state.injection, readout.samples)
         sensing, reading = self._sense(
-            state.key, state.step, state.injection, state.sensing, readout.samples
+            state.key, state.step, state.injection, state.sensing, samples
         )
         seen = measured(self.robot, reading, state.lagged, wanted, command)
         lagged = lag(self.robot, state.lagged, reading, self.control_s)
@@ -292,6 +298,18 @@ class Environment:
     def neutral(self) -> Injection:
         """The injection under which an episode is the nominal MDP."""
         return neutral(self.robot.model, len(self.robot.channels))
+
+    def _up(self, injection: Injection | None) -> Array:
+        """Against gravity, in the ground's frame, [3]."""
+        if injection is None:
+            return jnp.asarray(UPRIGHT, jnp.float32)
+        return slope.up(self.robot, injection.plant.gravity_offset_mps2)
+
+    def _levelled(self, injection: Injection | None, samples: Array) -> Array:
+        """Samples with the attitude that is held against gravity, on a slope another."""
+        if injection is None:
+            return samples
+        return slope.levelled(self.robot, samples, self._up(injection))
 
     def _memories(
         self, key: Array, injection: Injection | None, readout: Readout

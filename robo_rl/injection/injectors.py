@@ -381,15 +381,18 @@ def joint_friction(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
 
 @injector("rad")
 def slope(i: Injection, robot: Robot, m: float, rng: Rng) -> Injection:
-    """The ground is inclined by m, uphill along +x or downhill by a coin.
+    """The ground is inclined by m, uphill in a direction drawn per episode.
 
-    Seen from the ground's frame.
+    Planar robots are sent uphill or downhill by a coin. Seen from the ground's frame, in which
+    gravity is turned; what senses an attitude senses it against gravity.
     """
     if robot.file.ground is None:
         raise NotApplicableError(f"{robot.name} touches no ground")
     g = float(-robot.model.opt.gravity[GRAVITY_AXIS])
-    sign = 1.0 if rng.random() < 0.5 else -1.0
-    turned = np.array([-sign * g * np.sin(m), 0.0, g * (1.0 - np.cos(m))], np.float32)
+    heading = rng.uniform(0, 2 * np.pi)
+    planar = robot.model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE
+    uphill = [np.sign(np.cos(heading)), 0.0] if planar else [np.cos(heading), np.sin(heading)]
+    turned = np.append(-g * np.sin(m) * np.array(uphill), g * (1.0 - np.cos(m))).astype(np.float32)
     return _plant(i, gravity_offset_mps2=i.plant.gravity_offset_mps2 + turned)
 
 

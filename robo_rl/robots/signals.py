@@ -69,6 +69,7 @@ class Signals(NamedTuple):
     positive_power_w: Array  # [nu] mean over the step of the motoring share
     action: Array  # [nu] the policy's last, in [-1, 1]; zero at the start
     goal_error: Array  # [] distance from what the task asked for in this step; 0 without a goal
+    up_w: Array  # [3] against gravity, in the ground's frame: off its z axis on a slope
     around: Around | None  # obstacles and walls; None without a lidar
 
 
@@ -120,6 +121,7 @@ def from_readout(robot: "Robot", readout: Readout) -> Signals:
         positive_power_w=jnp.mean(jnp.maximum(readout.power_w, 0.0), axis=0),
         action=jnp.zeros(robot.model.nu),
         goal_error=jnp.float32(0.0),
+        up_w=jnp.asarray(UPRIGHT, jnp.float32),
         around=None,
     )
 
@@ -179,11 +181,11 @@ def velocity_in_base(signals: Signals) -> Array:
 
 
 def tilt_rad(signals: Signals, upright_b: np.ndarray = UPRIGHT) -> Array:
-    """Angle between the world's vertical and what is it in the base's frame at home, rad, [0, pi].
+    """Angle between the vertical and what is it in the base's frame at home, rad, [0, pi].
 
-    upright_b: of the robot, see Robot.upright_b.
+    The vertical is that of gravity, also on a slope. upright_b: of the robot, see Robot.upright_b.
     """
     x, y, z = (float(component) for component in upright_b)
-    up = signals.base_rotation[2]
+    up = signals.up_w @ signals.base_rotation
     cosine = up[2] if z == 1.0 else x * up[0] + y * up[1] + z * up[2]
     return jnp.arccos(jnp.clip(cosine, -1.0, 1.0))
