@@ -1,6 +1,7 @@
 """Every policy in a folder imported, judged and measured: one page and one JSON.
 
 python benchmarks/public_policies.py FOLDER [episodes=120] [suite_episodes=64] [out=DIR]
+    [only=NAME]
 
 suite_episodes=0 leaves the suite out, episodes=0 the gap study. A policy is a deployment file that
 names its robot (unitree_rl_gym), a deploy.yaml beside scene.xml and policy.onnx, or a mapping in
@@ -170,13 +171,15 @@ def main(words: list[str]) -> None:
     folder = Path(words[0])
     given = dict(word.split("=", 1) for word in words[1:])
     out = Path(given.pop("out", "runs/public-policies"))
+    names = [given.pop("only")] if "only" in given else list(found(folder))
     asked = {"episodes": 120, "suite_episodes": 64} | {k: int(v) for k, v in given.items()}
-    rows = []
-    for name in found(folder):
+    for name in names:
         began = time.perf_counter()
-        rows.append(judged(name, folder, out / name, asked))
-        rows[-1]["seconds"] = time.perf_counter() - began
-        console.print(f"{name}: {rows[-1]['gate']}, {rows[-1]['seconds']:.0f} s", highlight=False)
+        row = judged(name, folder, out / name, asked)
+        row["seconds"] = time.perf_counter() - began
+        console.print(f"{name}: {row['gate']}, {row['seconds']:.0f} s", highlight=False)
+        old = read_data(RESULTS)["policies"] if RESULTS.is_file() else []
+        rows = sorted([r for r in old if r["name"] != name] + [row], key=lambda r: r["name"])
         files.write_json(
             RESULTS, {"asked": asked, "policies": rows, "versions": contract.versions()}
         )

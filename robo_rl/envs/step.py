@@ -184,11 +184,12 @@ class Environment:
         time_s = state.step * self.control_s
         sound = jnp.all(jnp.isfinite(action))  # physics is never handed anything else
         wanted = jnp.where(sound, jnp.clip(action, -1.0, 1.0), 0.0)
-        driving, ctrl = self._drive(state, wanted)
+        driving, commands = self._drive(state, wanted)
+        ctrl = self._as_encoders_see_it(state.sensing, self.to_ctrl(commands))
         wrench = wrench_over(state.injection, time_s, self.control_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
         physics_state, readout = self.engine.step(
-            state.physics_state, self.to_ctrl(ctrl), wrench, plant, jnp.asarray(active)
+            state.physics_state, ctrl, wrench, plant, jnp.asarray(active)
         )
         end_s = time_s + self.control_s
         readout, reached = self._look(readout, state.key, end_s, state.command)
@@ -342,6 +343,17 @@ class Environment:
         return actuation.actuate(
             state.injection.actuation, state.driving, wanted, substeps, self.substep_s, stream
         )
+
+    def _as_encoders_see_it(self, sensing: sensors.SensorMemory | None, ctrl: Array) -> Array:
+        """Controls [substeps, nu] under which an ideal servo does what one with its encoder does.
+
+        A servo brings the angle that its encoder reads to its target: with a bias the joint stands
+        that much short of it.
+        """
+        if sensing is None:
+            return ctrl
+        gear, channel = self.robot.servos
+        return ctrl - gear * sensing.bias[channel]
 
     def _command(self, key: Array, time_s: Array, injection: Injection | None) -> Command:
         if self.mdp.goal is None:

@@ -116,6 +116,21 @@ class Robot:
         return np.clip(self.file.initial_ctrl, low, high).astype(np.float32)
 
     @functools.cached_property
+    def servos(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gear of each actuator that closes a loop over a joint's position, and its channel, [nu].
+
+        A gear of 0 where an actuator closes none.
+        """
+        model, joint = self.model, np.maximum(self.model.actuator_trnid[:, 0], 0)
+        drives = np.isin(model.actuator_trntype, list(JOINT_DRIVES))
+        joint = np.where(drives, joint, 0)
+        one = ~np.isin(model.jnt_type[joint], (FREE, int(mujoco.mjtJoint.mjJNT_BALL)))
+        loop = drives & one & (model.actuator_biasprm[:, 1] != 0)
+        loop &= model.actuator_biastype == int(mujoco.mjtBias.mjBIAS_AFFINE)
+        gear = np.where(loop, model.actuator_gear[:, 0], 0.0).astype(np.float32)
+        return gear, np.where(loop, model.jnt_qposadr[joint], 0)
+
+    @functools.cached_property
     def upright_b(self) -> np.ndarray:
         """The world's vertical in the base's frame at home, [3]: tilt is measured from it.
 

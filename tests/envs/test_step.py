@@ -12,8 +12,10 @@ from robo_rl import errors
 from robo_rl.envs.mdp import MEAN, Goal
 from robo_rl.envs.step import make
 from robo_rl.envs.terms import observations as obs
+from robo_rl.injection.injectors import inject, neutral_of
 from robo_rl.rewards.layers import RewardFile, Weighted
 from robo_rl.robots.signals import Command
+from robo_rl.scenarios.schema import stack
 
 
 def test_a_nan_action_is_an_error_that_ends_the_episode_and_does_not_spread(hopper, hopper_step):
@@ -125,3 +127,30 @@ def test_rewards_see_the_command_that_was_followed_and_observations_the_next():
     state = jax.jit(env.step)(jax.jit(env.step)(start, jnp.zeros(1)), jnp.zeros(1))
     assert float(state.observation[0]) == pytest.approx(0.08)
     assert float(state.reward) == float(state.signals.goal_error) == pytest.approx(0.04)
+
+
+def test_a_servo_brings_the_angle_that_its_encoder_reads_to_its_target():
+    """An arm told to hold its pose stands short of it by the bias of each encoder."""
+    arm = make("arm-reach")
+    level = neutral_of(arm.robot)
+    biased = inject(
+        level,
+        arm.robot,
+        "sensor_bias",
+        0.1,
+        np.random.default_rng(0),
+        "t",
+        channel="joint_position rad",
+    )
+    pair = [
+        made._replace(start=made.start._replace(noise_scale=np.float32(0)))
+        for made in (level, biased)
+    ]
+    state = jax.jit(arm.reset_batch)(jnp.stack([jax.random.key(5)] * 2), stack(pair))
+    step = jax.jit(arm.step_batch)
+    for _ in range(100):
+        state = step(state, jnp.zeros((2, arm.action_size)))
+    qpos, bias = np.asarray(state.signals.qpos), np.asarray(state.sensing.bias)[1]
+    joints = bias[: arm.robot.model.nq]
+    assert np.abs(joints).max() > 0.02
+    np.testing.assert_allclose(qpos[1], qpos[0] - joints, atol=0.01)
