@@ -90,5 +90,7 @@ def test_a_mistake_ends_with_its_message_and_status_64_and_leaves_nothing(words,
 
 def test_what_is_said_in_brackets_reaches_the_terminal(capsys):
     missing = Made(engine="bullet", verdict="UNKNOWN", why="pip install 'robo-rl[bullet]'")
-    gap_table(Made(profile=Made(name="arm"), sweeps=(), transfers=(missing,)))
+    nothing = Made(verdict="GREEN", why="all succeed")
+    found = Made(profile=Made(name="arm"), sweeps=(), transfers=(missing,), undisturbed=nothing)
+    gap_table(found)
     assert "robo-rl[bullet]" in capsys.readouterr().out

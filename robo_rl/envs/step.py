@@ -28,7 +28,6 @@ from robo_rl.robots import slope
 from robo_rl.robots.loops import tied
 from robo_rl.robots.robot import Robot
 from robo_rl.robots.signals import (
-    UPRIGHT,
     Command,
     Measured,
     Signals,
@@ -144,10 +143,8 @@ class Environment:
         injection = jax.tree.map(jnp.asarray, injection)
         start_s = jnp.float32(0.0)
         command = self._command(key, start_s, injection)
-        readout, signals = self._look(readout, key, start_s, command)
-        readout = readout._replace(samples=self._levelled(injection, readout.samples))
+        readout, signals = self._look(readout, key, start_s, command, injection)
         sensing, driving = self._memories(key, injection, readout)
-        signals = signals._replace(up_w=self._up(injection))
         sensing, reading = self._sense(key, jnp.int32(-1), injection, sensing, readout.samples)
         lagged = split_sample(self.robot.model, reading)[3]
         nothing, off = jnp.float32(0.0), jnp.bool_(False)
@@ -185,21 +182,22 @@ class Environment:
         sound = jnp.all(jnp.isfinite(action))  # physics is never handed anything else
         wanted = jnp.where(sound, jnp.clip(action, -1.0, 1.0), 0.0)
         driving, commands = self._drive(state, wanted)
-        ctrl = self._as_encoders_see_it(state.sensing, self.to_ctrl(commands))
+        ctrl = self.to_ctrl(commands)
+        if state.sensing is not None:  # a servo brings what its encoder reads to its target
+            gear, channel = self.robot.servos
+            ctrl = ctrl - gear * state.sensing.bias[channel]
         wrench = wrench_over(state.injection, time_s, self.control_s, self.robot.model.nbody)
         plant = plant_at(state.injection, time_s)
         physics_state, readout = self.engine.step(
             state.physics_state, ctrl, wrench, plant, jnp.asarray(active)
         )
         end_s = time_s + self.control_s
-        readout, reached = self._look(readout, state.key, end_s, state.command)
-        reached = reached._replace(up_w=self._up(state.injection))
+        readout, reached = self._look(readout, state.key, end_s, state.command, state.injection)
         broken = ~(_all_finite(readout) & sound)
         after = keep(broken, state.signals, reached._replace(action=wanted))
         command = self._command(state.key, end_s, state.injection)
-        samples = self._levelled(state.injection, readout.samples)
         sensing, reading = self._sense(
-            state.key, state.step, state.injection, state.sensing, samples
+            state.key, state.step, state.injection, state.sensing, readout.samples
         )
         seen = measured(self.robot, reading, state.lagged, wanted, command)
         lagged = lag(self.robot, state.lagged, reading, self.control_s)
@@ -300,18 +298,6 @@ class Environment:
         """The injection under which an episode is the nominal MDP."""
         return neutral(self.robot.model, len(self.robot.channels))
 
-    def _up(self, injection: Injection | None) -> Array:
-        """Against gravity, in the ground's frame, [3]."""
-        if injection is None:
-            return jnp.asarray(UPRIGHT, jnp.float32)
-        return slope.up(self.robot, injection.plant.gravity_offset_mps2)
-
-    def _levelled(self, injection: Injection | None, samples: Array) -> Array:
-        """Samples with the attitude that is held against gravity, on a slope another."""
-        if injection is None:
-            return samples
-        return slope.levelled(self.robot, samples, self._up(injection))
-
     def _memories(
         self, key: Array, injection: Injection | None, readout: Readout
     ) -> tuple[sensors.SensorMemory | None, actuation.ActuationMemory | None]:
@@ -344,17 +330,6 @@ class Environment:
             state.injection.actuation, state.driving, wanted, substeps, self.substep_s, stream
         )
 
-    def _as_encoders_see_it(self, sensing: sensors.SensorMemory | None, ctrl: Array) -> Array:
-        """Controls [substeps, nu] under which an ideal servo does what one with its encoder does.
-
-        A servo brings the angle that its encoder reads to its target: with a bias the joint stands
-        that much short of it.
-        """
-        if sensing is None:
-            return ctrl
-        gear, channel = self.robot.servos
-        return ctrl - gear * sensing.bias[channel]
-
     def _command(self, key: Array, time_s: Array, injection: Injection | None) -> Command:
         if self.mdp.goal is None:
             return Command()
@@ -368,9 +343,14 @@ class Environment:
         )
 
     def _look(
-        self, readout: Readout, key: Array, time_s: Array, followed: Command
+        self,
+        readout: Readout,
+        key: Array,
+        time_s: Array,
+        followed: Command,
+        injection: Injection | None,
     ) -> tuple[Readout, Signals]:
-        """The readout with what a lidar reads of its surroundings, and the true signals."""
+        """The readout as sensors give it, a lidar and a slope included, and the true signals."""
         around, goal = None, self.mdp.goal
         if self.robot.lidar and self.mdp.surroundings:
             circles = self.mdp.surroundings.circles(jax.random.fold_in(key, GOAL), time_s)
@@ -378,6 +358,10 @@ class Environment:
                 self.robot, readout, circles, self.mdp.surroundings.half_width_m
             )
         signals = from_readout(self.robot, readout)._replace(around=around)
+        if injection is not None:
+            up_w = slope.up(self.robot, injection.plant.gravity_offset_mps2)
+            samples = slope.levelled(self.robot, readout.samples, up_w)
+            readout, signals = readout._replace(samples=samples), signals._replace(up_w=up_w)
         if goal is None:
             return readout, signals
         return readout, signals._replace(goal_error=goal.error(self.robot, signals, followed))

@@ -19,6 +19,7 @@ from robo_rl import content, errors
 from robo_rl.engines.base import nominal_force_limit
 from robo_rl.injection.actuation import UNLIMITED_PER_S
 from robo_rl.injection.episode import PUSHES, Injection, neutral
+from robo_rl.injection.magnitudes import MAGNITUDE, refused
 from robo_rl.registry import Registry
 from robo_rl.robots import channels
 from robo_rl.robots.channels import group_mask
@@ -62,10 +63,6 @@ class Injector(NamedTuple):
         return begins, begins + float(given.get("duration_s", 0.0))
 
 
-OPTION_UNITS = {"at_s": "s", "duration_s": "s"}
-MAGNITUDE, ACTUATOR = "magnitude", "actuator"
-NUMBERS = (MAGNITUDE, ACTUATOR, *OPTION_UNITS)
-ROUNDING = 1e-9
 INJECTORS: Registry[Injector] = Registry("injector")
 
 
@@ -87,35 +84,6 @@ def injector(
         return apply
 
     return add
-
-
-def why_not(part: str, low: float, high: float, most: float = math.inf) -> str:
-    """Why a magnitude or an option may not be a number from low to high; "" where it may.
-
-    most: the largest magnitude of the injector.
-    """
-    if not 0 <= low <= high < math.inf:
-        wanted = "finite number >= 0"
-    elif part == MAGNITUDE and high > most + ROUNDING:
-        wanted = f"number of at most {most:g}"
-    elif part == "duration_s" and low == 0:
-        wanted = "time above 0 s (it would push for no time)"
-    elif part == ACTUATOR and not (low == high and float(low).is_integer()):
-        wanted = "whole number"
-    else:
-        return ""
-    return f"a {wanted} was expected, found {low:g}{f' to {high:g}' if low != high else ''}."
-
-
-def refused(part: str, value: Any, most: float) -> str:
-    """Why a magnitude or an option may not have a value; "" where it may."""
-    if part == "channel":
-        return "" if isinstance(value, str) else f"a text was expected, found {value!r}."
-    if part not in NUMBERS or (part == ACTUATOR and value is None):
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        return f"a number was expected, found {value!r}."
-    return why_not(part, float(value), float(value), most)
 
 
 def neutral_of(robot: Robot) -> Injection:

@@ -5,6 +5,7 @@ import mujoco
 
 from robo_rl.engines.base import Array
 from robo_rl.robots.robot import Robot
+from robo_rl.robots.signals import UPRIGHT
 
 SENSOR = mujoco.mjtSensor
 WORLD_VECTORS = tuple(
@@ -21,11 +22,10 @@ WORLD_VECTORS = tuple(
 
 def up(robot: Robot, gravity_offset_mps2: Array) -> Array:
     """Unit vector against gravity in the ground's frame, [3]; exactly its z without a slope."""
+    level = jnp.asarray(UPRIGHT, jnp.float32)
     pull = jnp.asarray(robot.model.opt.gravity, jnp.float32) + gravity_offset_mps2
     turned = jnp.any(gravity_offset_mps2 != 0)
-    return jnp.where(
-        turned, -pull / jnp.maximum(jnp.linalg.norm(pull), 1e-9), jnp.array([0.0, 0.0, 1.0])
-    )
+    return jnp.where(turned, -pull / jnp.maximum(jnp.linalg.norm(pull), 1e-9), level)
 
 
 def levelled(robot: Robot, samples: Array, up_w: Array) -> Array:

@@ -11,14 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from robo_rl import content, errors
 from robo_rl.injection.episode import Injection, neutral
-from robo_rl.injection.injectors import (
-    INJECTORS,
-    MAGNITUDE,
-    OPTION_UNITS,
-    check_use,
-    inject,
-    why_not,
-)
+from robo_rl.injection.injectors import INJECTORS, check_use, inject
+from robo_rl.injection.magnitudes import MAGNITUDE, OPTION_UNITS, why_not
 from robo_rl.robots.robot import Robot
 from robo_rl.scenarios.requirements import Requirement, parse_requirement
 

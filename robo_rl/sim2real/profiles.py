@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from robo_rl import content
-from robo_rl.injection.injectors import MAGNITUDE, Injector, check_use, refused, why_not
+from robo_rl.injection.injectors import Injector, check_use
+from robo_rl.injection.magnitudes import MAGNITUDE, refused, why_not
 
 Basis = Literal["measured", "datasheet", "literature", "estimate"]
 EVIDENCE: tuple[Basis, ...] = ("measured", "datasheet")  # what a GREEN margin may rest on
