@@ -37,7 +37,7 @@ def magnitudes(
 ) -> NDArray[np.float64]:
     """What may be tried: 0, then from least to most in equal ratios, reference among them.
 
-    step: where only multiples of something can be realised.
+    step: where only multiples of something can be realised, rounded up.
     """
     octaves = np.log2([least / reference, most / reference]) * PER_OCTAVE
     found = reference * 2.0 ** (
@@ -46,7 +46,6 @@ def magnitudes(
     found = np.append(found, most)
     if step:
         found = np.ceil(found / step - 1e-4) * step
-        found = found[found <= most * (1 + 1e-9)]
     return np.concatenate([[0.0], np.unique(found)])
 
 

@@ -114,6 +114,10 @@ def gap(
     profile_file = profile_name or nominal.robot.file.profile
     profile = load_profile(profile_file)
     parts, skipped = departures(nominal.robot, profile, seed)
+    if not parts:
+        raise UserError(
+            f"profile {profile.name}: no row applies to {nominal.robot.name}: {skipped}"
+        )
     env = make(
         nominal.name, nominal.layer, history_s=_history_s(parts, nominal), episode_s=episode_s
     )
@@ -124,13 +128,9 @@ def gap(
         )
     idle = study.without_effect(parts)
     parts = tuple(part for part in parts if part.name not in idle)
-    if not parts:
-        raise UserError(
-            f"profile {profile.name}: no row applies to {nominal.robot.name}: {skipped | idle}"
-        )
     everything = together(env.robot, parts, seed)
     parts += (everything,) if everything else ()
-    short = _too_short(env, nominal)
+    short = _too_short(env, nominal) or ("" if parts else "not tested: no departure has an effect")
     sweeps = study.searched(parts, on_progress)
     return GapResult(
         policy,

@@ -74,9 +74,6 @@ def _report(result: GapResult, command: str) -> report.Report:
         ),
         CAPTION,
     )
-    figure = plots.degradation(
-        [drawn(s, result.undisturbed.floor) for s in ranked if len(s.magnitudes)]
-    )
     details = (
         f"An episode succeeds when it survives {result.episode_s:g} s and {result.success.words}."
         f" Undisturbed, {result.undisturbed.why}. A policy has broken where fewer than {FLOOR:.0%}"
@@ -105,23 +102,25 @@ def _report(result: GapResult, command: str) -> report.Report:
         why,
         (
             report.Section("Breaking points", (report.Paragraph(details), table)),
-            report.Section(
-                "Degradation",
-                (
-                    report.Figure(
-                        "degradation",
-                        figure,
-                        "Success rate with exact bounds and return kept; neighbouring magnitudes"
-                        f" together, {POOLED} episodes or more a point.",
-                    ),
-                ),
-            ),
+            *_degradation(result, ranked),
             report.Section("Other physics engines", (_transfers(result),)),
             report.Section("Where the magnitudes come from", (sources,)),
             report.Section("Not tested", (report.Paragraph("; ".join(untested) + "."),)),
             report.reproduce(command, _provenance(result)),
         ),
     )
+
+
+def _degradation(result: GapResult, ranked: list[Sweep]) -> tuple[report.Section, ...]:
+    """The picture of everything that was tried; nothing where nothing was."""
+    shown = [drawn(s, result.undisturbed.floor) for s in ranked if len(s.magnitudes)]
+    if not shown:
+        return ()
+    words = "Success rate with exact bounds and return kept; neighbouring magnitudes together,"
+    figure = report.Figure(
+        "degradation", plots.degradation(shown), f"{words} {POOLED} episodes or more a point."
+    )
+    return (report.Section("Degradation", (figure,)),)
 
 
 def _transfers(result: GapResult) -> report.Grid:

@@ -46,7 +46,8 @@ def test_magnitudes_begin_at_nothing_and_hold_the_measured_one_its_double_and_th
 
 def test_magnitudes_of_whole_substeps_are_multiples_and_none_twice():
     found = magnitudes(5.0, 0.1, 21.0, step=2.0)
-    np.testing.assert_allclose(found, [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20])
+    np.testing.assert_allclose(found, [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22])
+    np.testing.assert_allclose(magnitudes(4.0, 0.1, 10.0, step=20.0), [0, 20])
 
 
 @pytest.mark.parametrize("curve", ["step", "sigmoid"])

@@ -113,7 +113,7 @@ def test_a_study_runs_real_physics_and_writes_everything(studied):
     names = [s.name for s in result.sweeps]
     assert names == ["latency", TOGETHER]
     tried = result.sweeps[0].magnitudes
-    assert tried[0] > 0.0 and tried[-1] == 40.0 and (np.diff(tried) > 0).all()
+    assert tried[0] > 0.0 and tried[-1] == 60.0 and (np.diff(tried) > 0).all()
     substep_ms = 1e3 * result.env.robot.model.opt.timestep
     np.testing.assert_allclose(tried / substep_ms, np.rint(tried / substep_ms), atol=1e-6)
     page = gap_report.write(result, run / "gap", "robo-rl gap")
@@ -227,3 +227,17 @@ def test_a_task_that_is_done_by_lasting_is_not_shown_by_short_episodes(tmp_path)
     gap_report.write(result, run / "gap", "robo-rl gap")
     row = next(r for r in checklist.checklist(run).rows if r.risk == result.sweeps[0].name)
     assert "episodes of 0.2 s" in row.evidence and "profile own" in row.evidence
+
+
+def test_a_policy_that_nothing_affects_is_red_where_it_fails_and_never_green(tmp_path):
+    """Latency of a command that never changes; the profile has nothing else."""
+    pole = make("inverted-pendulum")
+    run = store(tmp_path / "idle", pole, constant_network(pole, np.zeros(1)))
+    profile = tmp_path / "own.yaml"
+    profile.write_text(ROW.format(injector="action_latency", unit="ms", measured="4"))
+    result = gap.gap(run, str(profile), episodes=18)
+    assert (result.undisturbed.verdict, result.sweeps) == ("RED", ())
+    assert "no effect: at 60 ms" in result.skipped["latency"]
+    lasting = gap.gap(run, str(profile), episodes=18, episode_s=0.2)
+    assert lasting.undisturbed.verdict == "UNKNOWN"
+    assert "no effect" in gap_report.write(result, tmp_path / "gap", "robo-rl gap").read_text()
