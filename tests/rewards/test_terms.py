@@ -22,6 +22,7 @@ def transition(robot="hopper", **given):
         "sensors": jnp.zeros(40),
         "sensors_peak": jnp.zeros(40),
         "base_rotation": jnp.eye(3),
+        "up_w": jnp.array([0.0, 0.0, 1.0]),
         "base_velocity_w_mps": jnp.zeros(3),
         "positive_power_w": jnp.zeros(model.nu),
     }

@@ -50,7 +50,9 @@ def test_tilt_is_measured_from_the_stance_at_home():
     robot = load_robot("quadruped")
     for angle, met in ((0.9, False), (1.1, True), (np.pi, True)):
         c, s = np.cos(angle), np.sin(angle)
-        turned = signals(base_rotation=jnp.array([[1, 0, 0], [0, c, -s], [0, s, c]]))
+        turned = signals(
+            base_rotation=jnp.array([[1, 0, 0], [0, c, -s], [0, s, c]]), up_w=jnp.array([0, 0, 1.0])
+        )
         assert bool(terminations.tilted_beyond(1.0).met(robot, turned)) is met
 
 
