@@ -89,7 +89,7 @@ class Search:
 
     @property
     def spent(self) -> int:
-        """Episodes so far, those at level 0 left out: they are shared by all searches."""
+        """Episodes so far of what departs."""
         return int(self.episodes[1:].sum())
 
     @property

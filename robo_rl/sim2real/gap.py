@@ -60,9 +60,6 @@ class Sweep(NamedTuple):
     why: str
 
 
-Judged = TypeVar("Judged", Sweep, Transfer, "Undisturbed")
-
-
 class Undisturbed(NamedTuple):
     """How often the policy does its task with nothing departed."""
 
@@ -73,6 +70,9 @@ class Undisturbed(NamedTuple):
     mean_return: float
     verdict: Grade
     why: str
+
+
+Judged = TypeVar("Judged", Sweep, Transfer, Undisturbed)
 
 
 class GapResult(NamedTuple):
@@ -162,8 +162,6 @@ def _demand_evidence(episodes: int) -> None:
 
 def _history_s(parts: tuple[Departure, ...], env: Environment) -> float:
     """The longest latency that any of them asks for, alone or with the others, s."""
-    if not parts:
-        return 0.0
     everything = together(env.robot, parts, 0)
     made = [part.make(part.largest, 0) for part in parts]
     made += [everything.make(everything.largest, 0)] if everything else []
@@ -189,9 +187,12 @@ class Study:
         self.undisturbed = _undisturbed(self.succeeded, self.returns[:UNDISTURBED])
 
     def without_effect(self, parts: tuple[Departure, ...]) -> dict[str, str]:
-        """Departures that change nothing, and how that was seen."""
+        """Departures that change nothing though they had time to act, and how that was seen."""
         some = np.arange(effect.EPISODES)
-        return effect.without_effect(self.env, parts, self.keys[some], self.nominal.only(some))
+        seen = self.nominal.only(some)
+        seen_s = float(seen.length.max()) * self.env.control_s
+        acted = tuple(part for part in parts if part.acts_by_s < seen_s)
+        return effect.without_effect(self.env, acted, self.keys[some], seen)
 
     def transferred(self, engine: str) -> Transfer:
         """The first undisturbed episodes, on another engine."""
@@ -274,7 +275,7 @@ class _Row:
         """The finding."""
         part, search = self.part, self.search
         breaking, measured = search.interval(), part.measured
-        margin = None if measured is None else Interval(*(b / measured for b in breaking))
+        margin = _margin(breaking, measured)
         largest = None if measured is None else part.largest / measured
         more = math.nan if measured is None else search.to_decide(AMBER_MARGIN * measured)
         verdict, why = margin_verdict(margin, largest, more, part.known)
@@ -310,10 +311,15 @@ def _finding(part: Departure, breaking: Interval, verdict: Grade, why: str) -> S
         episodes=none,
         retention=np.zeros(0),
         breaking=breaking,
-        margin=None if measured is None else Interval(*(b / measured for b in breaking)),
+        margin=_margin(breaking, measured),
         verdict=verdict,
         why=why,
     )
+
+
+def _margin(breaking: Interval, measured: float | None) -> Interval | None:
+    """Breaking point over real magnitude; None where nobody knows that."""
+    return None if measured is None else Interval(*(bound / measured for bound in breaking))
 
 
 def _broken(part: Departure, undisturbed: Undisturbed) -> Sweep:

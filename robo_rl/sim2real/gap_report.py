@@ -47,14 +47,15 @@ def grades_of(result: GapResult) -> list[Grade]:
 
 
 def breaks_first(result: GapResult) -> str:
-    """The single departure with the smallest margin (point estimate), and that margin, in words."""
+    """The single departure with the smallest margin by its estimate, with the bounds, in words."""
     if result.undisturbed.success.point < FLOOR:
         return "undisturbed"
-    margins = {s.name: s.margin.point for s in result.sweeps if s.margin and s.name != TOGETHER}
-    least = min(margins, key=margins.__getitem__, default="")
-    if not math.isfinite(margins.get(least, math.inf)):
+    found = [s for s in result.sweeps if s.margin and s.measured and s.name != TOGETHER]
+    least = min(found, key=lambda s: s.margin.point if s.margin else math.inf, default=None)
+    if least is None or not (least.margin and least.measured and math.isfinite(least.margin.point)):
         return "nothing within the sweeps"
-    return f"{least.replace('_', ' ')}, at {margins[least]:.2g} x the real magnitude"
+    text = bounded_text(least.margin, least.largest / least.measured)
+    return f"{least.name.replace('_', ' ')}, at {text} x the real magnitude"
 
 
 def _report(result: GapResult, command: str) -> report.Report:
@@ -77,8 +78,8 @@ def _report(result: GapResult, command: str) -> report.Report:
     details = (
         f"An episode succeeds when it survives {result.episode_s:g} s and {result.success.words}."
         f" Undisturbed, {result.undisturbed.why}. A policy has broken where fewer than {FLOOR:.0%}"
-        f" of the undisturbed success are left: {result.undisturbed.floor:.1%} of the episodes. The"
-        " interval holds that point with 95 %, whatever the curve between the magnitudes that were"
+        f" of the undisturbed success are left: {result.undisturbed.floor:.1%} of the episodes,"
+        " by that count. The interval holds that point with 95 %, whatever the curve between the magnitudes that were"
         " tried, as long as success does not rise again with the magnitude. At most"
         f" {result.episodes} episodes a departure, no two of them alike."
     )

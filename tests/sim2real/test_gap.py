@@ -158,8 +158,8 @@ def test_a_study_is_stale_once_its_profile_says_something_else(studied, tmp_path
     ("nominal", "margins", "words"),
     [
         (0.5, (3.0, 2.0), "undisturbed"),
-        (1.0, (3.0, 0.254), "b second, at 0.25 x the real magnitude"),
-        (1.0, (3.0, None), "a first, at 3 x the real magnitude"),
+        (1.0, (3.0, 0.254), "b second, at 0.25 (0.13 to 0.51) x the real magnitude"),
+        (1.0, (3.0, None), "a first, at 3 (1.5 to 6) x the real magnitude"),
         (1.0, (np.inf, np.inf), "nothing within the sweeps"),
     ],
 )
@@ -241,3 +241,15 @@ def test_a_policy_that_nothing_affects_is_red_where_it_fails_and_never_green(tmp
     lasting = gap.gap(run, str(profile), episodes=18, episode_s=0.2)
     assert lasting.undisturbed.verdict == "UNKNOWN"
     assert "no effect" in gap_report.write(result, tmp_path / "gap", "robo-rl gap").read_text()
+
+
+def test_what_had_no_time_to_act_is_a_row_that_was_not_tested_and_not_one_without_effect(tmp_path):
+    """A push at 2 s, episodes of a fifth of a second."""
+    pole = make("inverted-pendulum")
+    run = store(tmp_path / "idle", pole, constant_network(pole, np.zeros(1)))
+    profile = tmp_path / "own.yaml"
+    profile.write_text(ROW.format(injector="push", unit="m/s", measured="0.3"))
+    result = gap.gap(run, str(profile), episodes=18, episode_s=0.2)
+    assert result.skipped == {}
+    assert {s.verdict for s in result.sweeps} == {"UNKNOWN"}
+    assert "not tested: it acts 2.1 s after" in result.sweeps[0].why
