@@ -79,8 +79,9 @@ def _report(result: GapResult, command: str) -> report.Report:
         f"An episode succeeds when it survives {result.episode_s:g} s and {result.success.words}."
         f" Undisturbed, {result.undisturbed.why}. A policy has broken where fewer than {FLOOR:.0%}"
         f" of the undisturbed success are left: {result.undisturbed.floor:.1%} of the episodes,"
-        " by that count. The interval holds that point with 95 %, whatever the curve between the magnitudes that were"
-        " tried, as long as success does not rise again with the magnitude. At most"
+        " by that count. The interval holds that point with 95 %, whatever the curve between the"
+        " magnitudes that were tried, as long as success does not rise again with the magnitude. At"
+        " most"
         f" {result.episodes} episodes a departure, no two of them alike."
     )
     sources = report.Grid(
