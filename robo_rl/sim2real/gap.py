@@ -205,6 +205,8 @@ class Study:
     ) -> list[Sweep]:
         """The breaking point of every departure; 0 where the task is not done undisturbed."""
         if self.undisturbed.verdict is Grade.RED:
+            if on_progress:
+                on_progress(1, 1)
             return [_broken(part, self.undisturbed) for part in parts]
         rows = [_Row(part, self.episodes, self.undisturbed.floor, self.succeeded) for part in parts]
         while open_rows := [row for row in rows if not row.search.done]:
